@@ -1,0 +1,175 @@
+"""The messages between the daemon and the processes it starts, and the channel they travel on.
+
+One message is one line of JSON on a socket pair that the daemon made. Every message is a frozen pydantic model with
+a literal `type`; a line that is not exactly one of them is refused. Values that change often (knobs, the playhead,
+heartbeats) live in shared memory instead; audio never travels here.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+LIMIT = 1 << 20
+"""The longest line in bytes; a longer one means that the other side is broken."""
+
+
+class Message(BaseModel):
+    """A frozen model that accepts no unknown field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SetPrompt(Message):
+    """Daemon to engine: encode `text` off the tick thread and make it prompt `slot` between two ticks."""
+
+    type: Literal["set_prompt"] = "set_prompt"
+    id: int
+    slot: Literal["a", "b"]
+    text: str
+
+
+class Shutdown(Message):
+    """Daemon to any process: end now, tidily."""
+
+    type: Literal["shutdown"] = "shutdown"
+
+
+class Done(Message):
+    """Engine to daemon: the request `id` holds from now on. `message` may carry a remark for the user."""
+
+    type: Literal["done"] = "done"
+    id: int
+    message: str = ""
+
+
+class Failed(Message):
+    """Engine to daemon: the request `id` changed nothing, and why."""
+
+    type: Literal["failed"] = "failed"
+    id: int
+    message: str
+
+
+class Progress(Message):
+    """Engine to daemon while it loads: `share` (0–1) of `stage` is done."""
+
+    type: Literal["progress"] = "progress"
+    stage: str
+    share: float
+
+
+class Ready(Message):
+    """Engine to daemon: the loop is filled and ticks run."""
+
+    type: Literal["ready"] = "ready"
+    model: str
+    backend: str
+    device: str
+    loop_seconds: float
+    depth: int
+    steps: int
+
+
+class Fatal(Message):
+    """Any process to the daemon: it cannot start, and no restart will help before the user does something."""
+
+    type: Literal["fatal"] = "fatal"
+    message: str
+
+
+class JackState(Message):
+    """Audio process to daemon: `connected`, or `waiting` for a server, with what a user should read."""
+
+    type: Literal["jack_state"] = "jack_state"
+    state: Literal["connected", "waiting"]
+    detail: str
+
+
+class MidiPorts(Message):
+    """MIDI process to daemon: the input ports that are open now."""
+
+    type: Literal["midi_ports"] = "midi_ports"
+    backend: str
+    ports: tuple[str, ...]
+
+
+class MidiIn(Message):
+    """MIDI process to daemon: one raw message (hex) from `port`, stamped with `time.monotonic_ns()`."""
+
+    type: Literal["midi_in"] = "midi_in"
+    port: str
+    data: str
+    time_ns: int
+
+
+AnyMessage = Annotated[
+    SetPrompt | Shutdown | Done | Failed | Progress | Ready | Fatal | JackState | MidiPorts | MidiIn,
+    Field(discriminator="type"),
+]
+_adapter: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
+
+
+class ChannelClosedError(ConnectionError):
+    """The process at the other end is gone."""
+
+
+class Channel:
+    """One end of the line between the daemon and a process. Not for two threads at once in one direction."""
+
+    def __init__(self, end: socket.socket) -> None:
+        """Takes over `end`, a connected stream socket, and makes it non-blocking."""
+        end.setblocking(False)
+        self._socket = end
+        self._buffer = b""
+
+    @classmethod
+    def from_fd(cls, fd: int) -> Channel:
+        """The end that a started process inherited as file descriptor `fd`."""
+        return cls(socket.socket(fileno=fd))
+
+    def fileno(self) -> int:
+        """For `select` and event loops."""
+        return self._socket.fileno()
+
+    def send(self, message: Message) -> None:
+        """Sends one message, waiting while the other side is slow (the socket holds some hundred messages).
+
+        Raises :class:`ChannelClosedError` when nobody listens any more.
+        """
+        data = message.model_dump_json().encode() + b"\n"
+        try:
+            self._socket.setblocking(True)
+            self._socket.sendall(data)
+        except OSError as error:
+            raise ChannelClosedError(str(error)) from error
+        finally:
+            if self._socket.fileno() >= 0:
+                self._socket.setblocking(False)
+
+    def receive(self) -> list[AnyMessage]:
+        """All messages that have arrived; empty when there is none. Never blocks.
+
+        Raises :class:`ChannelClosedError` at the end of the line.
+        """
+        closed = False
+        try:
+            while chunk := self._socket.recv(1 << 16):
+                self._buffer += chunk
+            closed = True
+        except BlockingIOError:
+            pass
+        except OSError:
+            closed = True
+        *lines, self._buffer = self._buffer.split(b"\n")
+        if len(self._buffer) > LIMIT:
+            raise ChannelClosedError(f"a message longer than {LIMIT} bytes")
+        if closed and not lines:
+            raise ChannelClosedError("the other side has closed the line")
+        return [_adapter.validate_json(line) for line in lines]
+
+    def close(self) -> None:
+        """Hangs up. May be called twice."""
+        self._socket.close()

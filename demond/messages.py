@@ -22,6 +22,27 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class StartEngine(Message):
+    """Daemon to engine, once, first: what to load and play, and the shared memory to work on.
+
+    It is composed anew at every start, from the daemon's present state, which is how a restarted engine
+    comes back with every prompt as it was; knobs it reads from the table.
+    """
+
+    type: Literal["start_engine"] = "start_engine"
+    loop: str
+    knob_table: str
+    trace: str
+    checkpoint: str | None
+    device: str
+    depth: int
+    steps: int
+    threads: int | None
+    source: str | None
+    prompt_a: str
+    prompt_b: str
+
+
 class SetPrompt(Message):
     """Daemon to engine: encode `text` off the tick thread and make it prompt `slot` between two ticks."""
 
@@ -54,7 +75,7 @@ class Failed(Message):
 
 
 class Progress(Message):
-    """Engine to daemon while it loads: `share` (0–1) of `stage` is done."""
+    """Engine to daemon while it loads: `share` (0–1) of `stage` is done. Also its sign of life until it is ready."""
 
     type: Literal["progress"] = "progress"
     stage: str
@@ -62,7 +83,7 @@ class Progress(Message):
 
 
 class Ready(Message):
-    """Engine to daemon: the loop is filled and ticks run."""
+    """Engine to daemon: the model is loaded. It plays as soon as the audio process knows JACK's rate."""
 
     type: Literal["ready"] = "ready"
     model: str
@@ -73,8 +94,15 @@ class Ready(Message):
     steps: int
 
 
+class Playing(Message):
+    """Engine to daemon: the loop holds music at JACK's rate, and ticks run."""
+
+    type: Literal["playing"] = "playing"
+    rate: int
+
+
 class Fatal(Message):
-    """Any process to the daemon: it cannot start, and no restart will help before the user does something."""
+    """Any process to the daemon: it cannot start, and no restart helps before the user does what `message` says."""
 
     type: Literal["fatal"] = "fatal"
     message: str
@@ -106,7 +134,18 @@ class MidiIn(Message):
 
 
 AnyMessage = Annotated[
-    SetPrompt | Shutdown | Done | Failed | Progress | Ready | Fatal | JackState | MidiPorts | MidiIn,
+    StartEngine
+    | SetPrompt
+    | Shutdown
+    | Done
+    | Failed
+    | Progress
+    | Ready
+    | Playing
+    | Fatal
+    | JackState
+    | MidiPorts
+    | MidiIn,
     Field(discriminator="type"),
 ]
 _adapter: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
@@ -124,6 +163,7 @@ class Channel:
         end.setblocking(False)
         self._socket = end
         self._buffer = b""
+        self._unsent = b""
 
     @classmethod
     def from_fd(cls, fd: int) -> Channel:
@@ -135,19 +175,25 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, message: Message) -> None:
-        """Sends one message, waiting while the other side is slow (the socket holds some hundred messages).
+        """Sends one message without waiting: what the socket cannot take now goes out with the next call.
 
-        Raises :class:`ChannelClosedError` when nobody listens any more.
+        Raises :class:`ChannelClosedError` when nobody listens any more, or has not read for :data:`LIMIT` bytes.
         """
-        data = message.model_dump_json().encode() + b"\n"
+        self._unsent += message.model_dump_json().encode() + b"\n"
+        self.flush()
+        if len(self._unsent) > LIMIT:
+            raise ChannelClosedError("the other side has stopped reading")
+
+    def flush(self) -> bool:
+        """Sends what is waiting as far as the socket takes it; True when nothing is left."""
         try:
-            self._socket.setblocking(True)
-            self._socket.sendall(data)
+            while self._unsent:
+                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        except BlockingIOError:
+            return False
         except OSError as error:
             raise ChannelClosedError(str(error)) from error
-        finally:
-            if self._socket.fileno() >= 0:
-                self._socket.setblocking(False)
+        return True
 
     def receive(self) -> list[AnyMessage]:
         """All messages that have arrived; empty when there is none. Never blocks.

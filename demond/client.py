@@ -1,0 +1,89 @@
+"""A small OSC client for demond's own commands: sends to a running daemon and waits for what it answers.
+
+Used by `demond status`, `send`, `trace` and the latency bench, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import dataclass
+
+from demond.osc.codec import Argument, encode, parse
+
+_SIZE = 65_536
+
+
+class NoAnswerError(ConnectionError):
+    """Nobody answered; the message says what to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One message from the daemon."""
+
+    address: str
+    arguments: tuple[Argument, ...]
+
+
+class Client:
+    """A UDP socket that talks to the daemon at `host`:`port`."""
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 9600, timeout: float = 2.0) -> None:
+        """`timeout` is how long an answer may take, in seconds."""
+        self._where = f"{host}:{port}"
+        self._timeout = timeout
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.connect((host, port))
+        self._next_sync = 1
+
+    def send(self, address: str, *arguments: Argument) -> None:
+        """Sends one message and waits for nothing."""
+        try:
+            self._socket.send(encode(address, *arguments))
+        except ConnectionRefusedError as error:
+            raise self._no_answer() from error
+
+    def ask(self, address: str, *arguments: Argument) -> list[Reply]:
+        """Sends one message and returns all that the daemon answered to it, which may be nothing.
+
+        A `/demond/sync` after it marks the end, since the daemon answers in order. Raises :class:`NoAnswerError`
+        when the daemon is not there.
+        """
+        self.send(address, *arguments)
+        number, self._next_sync = self._next_sync, self._next_sync + 1
+        self.send("/demond/sync", number)
+        replies: list[Reply] = []
+        while True:
+            reply = self.receive()
+            if reply == Reply("/demond/synced", (number,)):
+                return replies
+            replies.append(reply)
+
+    def receive(self) -> Reply:
+        """The next message from the daemon. Raises :class:`NoAnswerError` after the timeout."""
+        return self._receive(time.monotonic() + self._timeout)
+
+    def json(self, address: str, *arguments: Argument) -> object:
+        """Asks for an address whose answer is one JSON text."""
+        for reply in self.ask(address, *arguments):
+            if reply.address == f"{address}.reply" and isinstance(reply.arguments[0], str):
+                return json.loads(reply.arguments[0])
+        raise NoAnswerError(f"the daemon at {self._where} did not answer {address}; is it another version?")
+
+    def close(self) -> None:
+        """Gives the socket back."""
+        self._socket.close()
+
+    def _receive(self, deadline: float) -> Reply:
+        self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+        try:
+            datagram = self._socket.recv(_SIZE)
+        except (TimeoutError, ConnectionRefusedError) as error:
+            raise self._no_answer() from error
+        message = parse(datagram).messages[0]
+        return Reply(message.address, tuple(message.arguments))
+
+    def _no_answer(self) -> NoAnswerError:
+        return NoAnswerError(f"no demond answers on {self._where}. Start one with `demond run`, or name its --port.")

@@ -1,0 +1,253 @@
+"""The engine process: the one place where the daemon's world and the engine meet.
+
+Started by the daemon as `python -m demond.engine_process`. It reads knobs from the table at the top of every step,
+drives an :class:`engine.Session`, and lets it write into the shared loop. It never touches JACK, sockets or MIDI; if
+it is killed between any two instructions the daemon finishes the block it was writing and starts another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import select
+import signal
+import sys
+import time
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+import engine
+from demond._process import be_child
+from demond.audio.loop import EngineFigures, SharedLoop
+from demond.knob_table import KnobState, KnobTable
+from demond.messages import (
+    AnyMessage,
+    Channel,
+    ChannelClosedError,
+    Done,
+    Failed,
+    Fatal,
+    Playing,
+    Progress,
+    Ready,
+    SetPrompt,
+    Shutdown,
+    StartEngine,
+)
+from demond.trace import Trace
+
+_IDLE_SECONDS = 0.05
+"""How long an idle engine sleeps when nobody rings; it looks for a changed JACK rate then."""
+
+
+class _Port:
+    """The shared loop as `engine.LoopPort`: everything at JACK's rate."""
+
+    def __init__(self, loop: SharedLoop) -> None:
+        self._loop = loop
+
+    @property
+    def rate(self) -> int:
+        return self._loop.audio().rate
+
+    @property
+    def frames(self) -> int:
+        return self._loop.geometry().frames
+
+    @property
+    def period(self) -> int:
+        return self._loop.audio().period
+
+    @property
+    def port_latency(self) -> int:
+        return self._loop.audio().port_latency_max
+
+    def place(self) -> tuple[int, int]:
+        place = self._loop.place()
+        return place.playhead, place.position
+
+    def read(self, position: int, count: int) -> NDArray[np.float32]:
+        return self._loop.read(position, count)
+
+    def commit(self, position: int, block: NDArray[np.float32]) -> None:
+        self._loop.commit(position, block)
+
+    def replace(self, rate: int, content: NDArray[np.float32]) -> None:
+        self._loop.replace(rate, content)
+
+
+def knobs_of(state: KnobState) -> engine.Knobs:
+    """The engine's view of a table state. Output knobs are the audio process's business."""
+    return engine.Knobs(
+        denoise=state["denoise"],
+        velocity_scale=state["velocity_scale"],
+        source_lock=state["source_lock"],
+        prompt_blend=state["prompt_blend"],
+        hint_strength=state["hint_strength"],
+        seed=int(state["seed"]),
+        feedback=state["feedback"],
+        feedback_depth=int(state["feedback_depth"]),
+        shift=state["shift"],
+        version=state.version,
+    )
+
+
+class _Play:
+    """The engine's main loop, from the first message to the last."""
+
+    def __init__(self, channel: Channel, doorbell: int) -> None:
+        self._channel = channel
+        self._doorbell = doorbell
+        self._prompts: dict[int, Future[str]] = {}
+        self._running = True
+
+    def run(self) -> None:
+        start = self._first_message()
+        if start is None:
+            return
+        self._loop = SharedLoop.attach(start.loop)
+        self._table = KnobTable.attach(start.knob_table)
+        self._trace = Trace.attach(start.trace)
+        self._session = engine.Session(
+            checkpoint=Path(start.checkpoint) if start.checkpoint else None,
+            device=start.device,
+            depth=start.depth,
+            steps=start.steps,
+            threads=start.threads,
+            source=Path(start.source) if start.source else None,
+            prompt_a=start.prompt_a,
+            prompt_b=start.prompt_b,
+            progress=lambda stage, share: self._channel.send(Progress(stage=stage, share=share)),
+        )
+        session = self._session
+        self._channel.send(
+            Ready(
+                model=session.model_name,
+                backend=session.backend_name,
+                device=session.device_name,
+                loop_seconds=session.loop_seconds,
+                depth=start.depth,
+                steps=start.steps,
+            )
+        )
+        # What was loaded lives as long as the process: the collector need never look at it again.
+        gc.collect()
+        gc.freeze()
+        if self._wait_for_jack():
+            session.attach(_Port(self._loop))
+            self._channel.send(Playing(rate=self._loop.audio().rate))
+        while self._running:
+            self._step()
+            self._take_messages()
+
+    def _first_message(self) -> StartEngine | None:
+        while True:
+            select.select([self._channel], [], [])
+            for message in self._channel.receive():
+                if isinstance(message, StartEngine):
+                    return message
+                if isinstance(message, Shutdown):
+                    return None
+
+    def _wait_for_jack(self) -> bool:
+        """Until the audio process has met a server and its rate is known; False when told to end before."""
+        while self._running and self._loop.audio().rate == 0:
+            self._loop.beat_engine()
+            select.select([self._channel], [], [], _IDLE_SECONDS)
+            self._take_messages()
+        return self._running
+
+    def _step(self) -> None:
+        state = self._table.read()
+        started_ns = time.monotonic_ns()
+        step = self._session.step(knobs_of(state))
+        lead = self._session.lead
+        figures = self._loop.audio()
+        for write in step.writes:
+            self._trace.wrote(
+                result=write.result,
+                knob_version=write.knob_version,
+                admitted_version=write.admitted_version,
+                tick=step.tick,
+                tick_started_ns=started_ns,
+                latent_ns=write.latent_ready_ns,
+                decode_us=int(write.decode_ms * 1000),
+                written_ns=write.written_ns,
+                playhead=write.playhead,
+                start_playhead=write.start_playhead,
+                frames=write.frames,
+                rate=figures.rate,
+                port_latency=figures.port_latency_max,
+            )
+        self._loop.publish_engine(
+            EngineFigures(
+                heartbeat_ns=time.monotonic_ns(),
+                tick=step.tick,
+                lead_frames=lead.lead,
+                write_ahead_frames=lead.write_ahead,
+                writes=lead.writes,
+                late_writes=lead.late_writes,
+                tick_us_p50=int(lead.tick_p50 * 1e6),
+                tick_us_p95=int(lead.tick_p95 * 1e6),
+                tick_us_p99=int(lead.tick_p99 * 1e6),
+                decode_us_p50=int(lead.decode_p50 * 1e6),
+                decode_us_p95=int(lead.decode_p95 * 1e6),
+                decode_us_p99=int(lead.decode_p99 * 1e6),
+            )
+        )
+        if step.idle:
+            # A knob that changed since it was read above has rung the bell by now, so nothing is slept through.
+            ready, _, _ = select.select([self._doorbell, self._channel], [], [], _IDLE_SECONDS)
+            if self._doorbell in ready:
+                os.eventfd_read(self._doorbell)
+
+    def _take_messages(self) -> None:
+        for message in self._channel.receive():
+            self._take(message)
+        for request in [request for request, future in self._prompts.items() if future.done()]:
+            future = self._prompts.pop(request)
+            error = future.exception()
+            if error is None:
+                self._channel.send(Done(id=request, message=future.result()))
+            elif isinstance(error, engine.PromptError):
+                self._channel.send(Failed(id=request, message=str(error)))
+            else:
+                raise error
+
+    def _take(self, message: AnyMessage) -> None:
+        match message:
+            case SetPrompt():
+                slot: Literal["a", "b"] = message.slot
+                self._prompts[message.id] = self._session.request_prompt(slot, message.text)
+            case Shutdown():
+                self._running = False
+            case _:
+                raise RuntimeError(f"the daemon sent the engine a {message.type}")
+
+
+def main() -> int:
+    """The process. Its exit status is 0 when it was told to end, 1 when the user must mend something first."""
+    parser = argparse.ArgumentParser(prog="demond-engine", description="demond's engine; the daemon starts it.")
+    parser.add_argument("--fd", type=int, required=True, help="the daemon's line")
+    parser.add_argument("--doorbell", type=int, required=True, help="the eventfd that rings when a knob moves")
+    arguments = parser.parse_args()
+    be_child("demond-engine", signal.SIGKILL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    channel = Channel.from_fd(arguments.fd)
+    try:
+        _Play(channel, arguments.doorbell).run()
+    except ChannelClosedError:
+        return 0
+    except (engine.CheckpointError, engine.SourceError, engine.PromptError) as error:
+        channel.send(Fatal(message=str(error)))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -242,7 +242,7 @@ class Daemon:
 
     # -- the audio process --------------------------------------------------------------------------------------
 
-    def _audio_started(self, send: Callable[[Message], object]) -> None:
+    def _audio_started(self, send: Callable[[Message], bool]) -> None:
         self._audio_seen = self._cycles_moved = time.monotonic()
         self.jack = None
 
@@ -275,7 +275,7 @@ class Daemon:
 
     # -- the engine ---------------------------------------------------------------------------------------------
 
-    def _engine_started(self, send: Callable[[Message], object]) -> None:
+    def _engine_started(self, send: Callable[[Message], bool]) -> None:
         engine = self.config.engine
         self._engine_seen = time.monotonic()
         self.engine_state = "loading"

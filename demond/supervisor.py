@@ -34,7 +34,7 @@ class Plan:
     module: str
     arguments: Sequence[str]
     on_message: Callable[[AnyMessage], None]
-    on_start: Callable[[Callable[[Message], None]], None] = lambda send: None
+    on_start: Callable[[Callable[[Message], bool]], None] = lambda send: None
     """Called with the new process's `send` right after it was started."""
     on_death: Callable[[], None] = lambda: None
     """Called after every end that was not asked for, before the restart."""

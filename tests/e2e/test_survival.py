@@ -1,0 +1,155 @@
+"""What may die in the middle of a set, and what the audience hears of it: nothing, or as little as can be.
+
+Each kill is repeated `DEMOND_KILLS` times (3 unless set; `make survival` does 20).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.instrument import Instrument, shared_memory_left
+from tests.jack import Jackd
+from tests.listening import Capture, clicks, longest_silence
+
+KILLS = int(os.environ.get("DEMOND_KILLS", "3"))
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120 + 40 * KILLS)]
+
+
+def state(instrument: Instrument, knobs: list[str]) -> tuple[list[float], dict[str, str]]:
+    return [instrument.value(knob) for knob in knobs], instrument.status()["prompt"]
+
+
+def test_a_killed_engine_is_not_heard_and_forgets_nothing(jackd: Jackd, tmp_path: Path) -> None:
+    dice = random.Random(7)  # noqa: S311 (the same settings in every run)
+    knobs = ["denoise", "seed", "shift", "feedback", "hint_strength", "volume_db"]
+    with Instrument(jackd.name, tmp_path / "log") as instrument:
+        instrument.until_playing()
+        for kill in range(1, KILLS + 1):
+            instrument.client.ask("/demond/knob/denoise", dice.random())
+            instrument.client.ask("/demond/knob/seed", dice.randrange(2**31))
+            instrument.client.ask("/demond/knob/shift", dice.uniform(1, 6))
+            instrument.client.ask("/demond/prompt/a/text", dice.choice(["house", "lofi", "ambient"]) + " 120 bpm")
+            before = state(instrument, knobs)
+            ticks = instrument.status()["engine"]["tick"]
+            instrument.until(lambda s, t=ticks: s["engine"]["tick"] != t, "the engine works on the change")
+            with Capture(instrument.outputs, server=jackd.name) as capture:
+                capture.wait(0.3)
+                instrument.kill("engine")
+                instrument.until(
+                    lambda s, n=kill: s["engine"]["restarts"] == n and s["engine"]["state"] == "playing",
+                    "the engine plays again",
+                )
+                capture.wait(0.5)
+            assert clicks(capture.audio, capture.rate) == []
+            assert longest_silence(capture.audio, capture.rate) < 0.1
+            assert state(instrument, knobs) == before
+
+
+def test_a_killed_jack_server_comes_back_and_so_does_the_sound(jackd: Jackd, tmp_path: Path) -> None:
+    with Instrument(jackd.name, tmp_path / "log") as instrument:
+        playing = instrument.until_playing()
+        instrument.client.ask("/demond/knob/denoise", 0.9)
+        for _ in range(KILLS):
+            before = instrument.status()
+            jackd.kill()
+            instrument.until(lambda s: s["audio"]["state"] == "waiting", "the audio process notices")
+            jackd.start()
+            instrument.until(
+                lambda s, b=before: (
+                    s["audio"]["state"] == "connected" and s["audio"]["cycles"] > b["audio"]["cycles"]
+                ),
+                "the audio process is back",
+            )
+            with Capture(instrument.outputs, server=jackd.name) as capture:
+                capture.wait(1.0)
+            assert longest_silence(capture.audio, capture.rate) < 0.1
+        after = instrument.status()
+        assert after["audio"]["pid"] == playing["audio"]["pid"]
+        assert after["engine"]["pid"] == playing["engine"]["pid"]
+        assert instrument.value("denoise") == pytest.approx(0.9)
+
+
+def test_a_server_that_comes_back_at_another_rate_is_served(jackd: Jackd, tmp_path: Path) -> None:
+    with Instrument(jackd.name, tmp_path / "log") as instrument:
+        frames = instrument.until_playing()["audio"]["loop_frames"]
+        jackd.kill()
+        jackd.start(rate=44_100, period=512)
+        instrument.until(lambda s: s["audio"]["loop_frames"] == frames * 441 // 480, "the loop is at 44,100 Hz")
+        with Capture(instrument.outputs, server=jackd.name) as capture:
+            capture.wait(2.0)
+        assert capture.rate == 44_100
+        assert longest_silence(capture.audio, capture.rate) < 0.1
+        assert clicks(capture.audio, capture.rate) == []
+
+
+def test_a_killed_audio_process_is_replaced(jackd: Jackd, tmp_path: Path) -> None:
+    with Instrument(jackd.name, tmp_path / "log") as instrument:
+        instrument.until_playing()
+        for kill in range(1, KILLS + 1):
+            before = instrument.status()["audio"]
+            instrument.kill("audio")
+            after = instrument.until(
+                lambda s, n=kill: s["audio"]["restarts"] == n and s["audio"]["state"] == "connected", "sound is back"
+            )["audio"]
+            assert after["playhead"] >= before["playhead"]
+            assert after["pid"] != before["pid"]
+
+
+def test_a_server_that_hangs_costs_the_audio_process_and_nothing_else(jackd: Jackd, tmp_path: Path) -> None:
+    with Instrument(jackd.name, tmp_path / "log") as instrument:
+        instrument.until_playing()
+        os.kill(jackd.pid, signal.SIGSTOP)
+        try:
+            instrument.until(lambda s: s["audio"]["restarts"] >= 1, "the watchdog replaces the audio process", 15)
+            assert instrument.client.ask("/demond/ping")[0].address == "/demond/pong"
+        finally:
+            os.kill(jackd.pid, signal.SIGCONT)
+        instrument.until(lambda s: s["audio"]["state"] == "connected", "sound is back")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("when", ["loading", "playing"])
+def test_everything_ends_within_two_seconds(jackd: Jackd, tmp_path: Path, number: signal.Signals, when: str) -> None:
+    with Instrument(jackd.name, tmp_path / "log") as instrument:
+        if when == "playing":
+            instrument.until_playing()
+        else:
+            instrument.until(lambda s: s["engine"]["state"] == "loading", "the engine loads")
+        pid = instrument.process.pid
+        children = subprocess.run(
+            ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert len(children) >= 3
+        started = time.monotonic()
+        instrument.process.send_signal(number)
+        assert instrument.process.wait(10) == 0
+        assert time.monotonic() - started < 2
+        assert shared_memory_left(pid) == []
+        assert not [child for child in children if Path(f"/proc/{child}").exists()]
+        assert "Traceback" not in instrument.log
+
+
+def test_a_killed_daemon_leaves_nothing_behind(jackd: Jackd, tmp_path: Path) -> None:
+    with Instrument(jackd.name, tmp_path / "log") as instrument:
+        instrument.until_playing()
+        pid = instrument.process.pid
+        children = subprocess.run(
+            ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True
+        ).stdout.split()
+        instrument.process.kill()
+        instrument.process.wait()
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline and (
+            shared_memory_left(pid) or any(Path(f"/proc/{child}").exists() for child in children)
+        ):
+            time.sleep(0.02)
+        assert shared_memory_left(pid) == []
+        assert not [child for child in children if Path(f"/proc/{child}").exists()]

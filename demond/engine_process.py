@@ -105,6 +105,7 @@ class _Play:
         self._doorbell = doorbell
         self._prompts: dict[int, Future[str]] = {}
         self._running = True
+        self._writes = 0
 
     def run(self) -> None:
         start = self._first_message()
@@ -167,44 +168,49 @@ class _Play:
         started_ns = time.monotonic_ns()
         step = self._session.step(knobs_of(state))
         lead = self._session.lead
-        figures = self._loop.audio()
         for write in step.writes:
-            self._trace.wrote(
-                result=write.result,
-                knob_version=write.knob_version,
-                admitted_version=write.admitted_version,
-                tick=step.tick,
-                tick_started_ns=started_ns,
-                latent_ns=write.latent_ready_ns,
-                decode_us=int(write.decode_ms * 1000),
-                written_ns=write.written_ns,
-                playhead=write.playhead,
-                start_playhead=write.start_playhead,
-                frames=write.frames,
-                rate=figures.rate,
-                port_latency=figures.port_latency_max,
-            )
+            self._record(write, step.tick, started_ns)
+        self._writes += len(step.writes)
         self._loop.publish_engine(
             EngineFigures(
                 heartbeat_ns=time.monotonic_ns(),
                 tick=step.tick,
+                idle=int(step.idle and not step.writes),
                 lead_frames=lead.lead,
                 write_ahead_frames=lead.write_ahead,
-                writes=lead.writes,
+                writes=self._writes,
                 late_writes=lead.late_writes,
-                tick_us_p50=int(lead.tick_p50 * 1e6),
-                tick_us_p95=int(lead.tick_p95 * 1e6),
-                tick_us_p99=int(lead.tick_p99 * 1e6),
-                decode_us_p50=int(lead.decode_p50 * 1e6),
-                decode_us_p95=int(lead.decode_p95 * 1e6),
-                decode_us_p99=int(lead.decode_p99 * 1e6),
+                tick_us_p50=int(lead.tick_p50_ms * 1000),
+                tick_us_p95=int(lead.tick_p95_ms * 1000),
+                tick_us_p99=int(lead.tick_p99_ms * 1000),
+                decode_us_p50=int(lead.decode_p50_ms * 1000),
+                decode_us_p95=int(lead.decode_p95_ms * 1000),
+                decode_us_p99=int(lead.decode_p99_ms * 1000),
             )
         )
-        if step.idle:
+        if step.idle and not step.writes:
             # A knob that changed since it was read above has rung the bell by now, so nothing is slept through.
             ready, _, _ = select.select([self._doorbell, self._channel], [], [], _IDLE_SECONDS)
             if self._doorbell in ready:
                 os.eventfd_read(self._doorbell)
+
+    def _record(self, write: engine.Write, tick: int, tick_started_ns: int) -> None:
+        """Puts a write into the trace; when it is heard follows from how far off the playhead is now."""
+        audio, now_ns = self._loop.audio(), time.monotonic_ns()
+        frames = write.start_playhead - audio.playhead + audio.port_latency_max
+        self._trace.wrote(
+            result=write.result,
+            knob_version=write.knob_version,
+            admitted_version=write.admitted_version,
+            tick=tick,
+            tick_started_ns=tick_started_ns,
+            latent_ns=write.latent_ready_ns,
+            decode_us=int(write.decode_ms * 1000),
+            written_ns=write.written_ns,
+            heard_ns=now_ns + frames * 1_000_000_000 // audio.rate,
+            start_playhead=write.start_playhead,
+            frames=write.frames,
+        )
 
     def _take_messages(self) -> None:
         for message in self._channel.receive():
@@ -243,7 +249,7 @@ def main() -> int:
         _Play(channel, arguments.doorbell).run()
     except ChannelClosedError:
         return 0
-    except (engine.CheckpointError, engine.SourceError, engine.PromptError) as error:
+    except (engine.CheckpointError, engine.SourceError, engine.PromptError, engine.DeviceError) as error:
         channel.send(Fatal(message=str(error)))
         return 1
     return 0

@@ -89,25 +89,24 @@ def main(
                 prompt_b=prompt_b,
                 progress=loading,
             )
-            started, frames = time.monotonic(), 0
             task = progress.add_task("rendering", total=seconds)
-            with soundfile.SoundFile(
-                part, "w", _RATE, 2, _FORMATS[out.suffix.lower()], format=out.suffix[1:].upper()
-            ) as file:
-                for block in session.render(seconds, knobs_of(state)):
-                    file.write(block)
-                    frames += len(block)
-                    progress.update(task, completed=frames / _RATE)
+
+            def turn(at: float) -> engine.Knobs:
+                progress.update(task, completed=at)
+                return knobs_of(state)
+
+            started = time.monotonic()
+            music = session.render(seconds, turn)
+            took = time.monotonic() - started
+            soundfile.write(part, music, _RATE, _FORMATS[out.suffix.lower()], format=out.suffix[1:].upper())
         part.replace(out)
-    except (engine.CheckpointError, engine.SourceError, engine.PromptError, OSError) as error:
+    except (engine.CheckpointError, engine.SourceError, engine.PromptError, engine.DeviceError, OSError) as error:
         console.print(f"demond: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     finally:
         part.unlink(missing_ok=True)
-    took = time.monotonic() - started
-    length = frames / _RATE
     console.print(
-        f"{out}: {length:.1f} s of music in {took:.1f} s ({length / took:.1f} times real time)", soft_wrap=True
+        f"{out}: {seconds:g} s of music in {took:.1f} s ({seconds / took:.1f} times real time)", soft_wrap=True
     )
 
 

@@ -40,14 +40,12 @@ WRITE = np.dtype(
         ("latent_ns", "u8"),
         ("decode_us", "u8"),
         ("written_ns", "u8"),
-        ("playhead", "u8"),
+        ("heard_ns", "u8"),
         ("start_playhead", "u8"),
         ("frames", "u8"),
-        ("rate", "u8"),
-        ("port_latency", "u8"),
     ]
 )
-"""`playhead` is where the loop stood at `written_ns`; `start_playhead` is where the first new sample is consumed."""
+"""`start_playhead` is where the first new sample is consumed; `heard_ns` is when that is, plus the port's latency."""
 
 
 class _Ring:
@@ -128,19 +126,17 @@ def _journey(change: Any, writes: NDArray[Any]) -> dict[str, object]:
     """One change as a flat dict: the knob, and the milliseconds from reception to each hop it has reached.
 
     A shared knob is heard in the first write whose result took its last step with the change; a slot knob in the
-    first whose result was born with it. `heard` is extrapolated from the playhead at the write, at the port's rate,
-    plus the port's playback latency. An output knob never meets the engine: its way ends where it is stored.
+    first whose result was born with it. An output knob never meets the engine: its way ends where it is stored.
     """
     knob = KNOBS[int(change["knob"])]
     hops = {"stored": int(change["stored_ns"])}
     if knob.kind is not Kind.OUTPUT:
         seen = "knob_version" if knob.kind is Kind.SHARED else "admitted_version"
         for write in writes[(writes[seen] >= change["version"]) & (writes["written_ns"] >= change["stored_ns"])][:1]:
-            ahead = int(write["start_playhead"]) - int(write["playhead"]) + int(write["port_latency"])
             hops["tick"] = int(write["tick_started_ns"])
             hops["latent"] = int(write["latent_ns"])
             hops["written"] = int(write["written_ns"])
-            hops["heard"] = hops["written"] + ahead * 1_000_000_000 // int(write["rate"])
+            hops["heard"] = int(write["heard_ns"])
     received = int(change["received_ns"])
     return {
         "knob": knob.name,

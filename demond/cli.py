@@ -216,11 +216,11 @@ def ports(
     as_json: Json = False,
 ) -> None:
     """List the JACK ports that demond can be connected to: audio outputs and MIDI sources."""
-    from demond.jack_server import JackServerError, list_ports
+    from demond.ports import NoServerError, list_ports
 
     try:
         found = list_ports(server)
-    except JackServerError as error:
+    except NoServerError as error:
         _give_up(error)
     if as_json:
         _print_json(found)

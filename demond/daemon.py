@@ -50,6 +50,8 @@ _PROMPT_LIMIT = 4096
 """Characters of a prompt. The real text encoder reads 256 tokens."""
 _CYCLES_STILL_SECONDS = 1.0
 _AUDIO_SILENT_SECONDS = 3.0
+_CONNECTING_SILENT_SECONDS = 10.0
+"""libjack's calls hang while a server is frozen and go on when it is not, so there is no haste to replace them."""
 _ENGINE_SILENT_SECONDS = 10.0
 _LOADING_SILENT_SECONDS = 180.0
 
@@ -182,6 +184,7 @@ class Daemon:
                 [*arguments, *(["--server", jack.server] if jack.server else [])],
                 self._from_audio,
                 on_start=self._audio_started,
+                on_death=self._loop.forget_audio,
                 hung=self._audio_hung,
                 environment=environment,
             )
@@ -266,8 +269,9 @@ class Daemon:
             self._cycles, self._cycles_moved = figures.cycles, now
         if now - self._cycles_moved > _CYCLES_STILL_SECONDS:
             return "has lost JACK's cycles without being told"
-        if now - self._audio_seen > _AUDIO_SILENT_SECONDS:
-            return f"gave no sign of life for {_AUDIO_SILENT_SECONDS:.0f} s"
+        patience = _AUDIO_SILENT_SECONDS if figures.connected else _CONNECTING_SILENT_SECONDS
+        if now - self._audio_seen > patience:
+            return f"gave no sign of life for {patience:.0f} s"
         return None
 
     def _apply_output(self) -> None:
@@ -284,12 +288,12 @@ class Daemon:
                 loop=self._names["loop"],
                 knob_table=self._names["knobs"],
                 trace=self._names["trace"],
-                checkpoint=engine.checkpoint and str(engine.checkpoint),
+                checkpoint=str(engine.checkpoint) if engine.checkpoint else None,
                 device=engine.device,
                 depth=engine.depth,
                 steps=engine.steps,
                 threads=engine.threads,
-                source=engine.source and str(engine.source),
+                source=str(engine.source) if engine.source else None,
                 prompt_a=self._prompts["a"],
                 prompt_b=self._prompts["b"],
             )

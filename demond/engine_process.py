@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 import engine
 from demond._process import be_child
-from demond.audio.loop import EngineFigures, SharedLoop
+from demond.audio.figures import EngineFigures
+from demond.audio.loop import SharedLoop
 from demond.knob_table import KnobState, KnobTable
 from demond.messages import (
     AnyMessage,
@@ -190,7 +191,7 @@ class _Play:
         )
         if step.idle and not step.writes:
             # A knob that changed since it was read above has rung the bell by now, so nothing is slept through.
-            ready, _, _ = select.select([self._doorbell, self._channel], [], [], _IDLE_SECONDS)
+            ready, _, _ = select.select([self._doorbell, self._channel.fileno()], [], [], _IDLE_SECONDS)
             if self._doorbell in ready:
                 os.eventfd_read(self._doorbell)
 

@@ -105,7 +105,7 @@ class Terminal:
             "OSC": f"{config.osc.bind}:{port}, try: demond send{'' if port == 9600 else f' --port {port}'} "
             "/demond/knob/denoise 0.9",
             "MIDI": midi,
-            "mappings": ", ".join(path.name for path in daemon.mapping.files),
+            "mappings": ", ".join(map(str, config.mappings or [])) or "the ready ones of every known controller",
             "stop": "Ctrl-C",
         }
         for label, text in lines.items():

@@ -101,4 +101,4 @@ class Instrument:
 
 def shared_memory_left(pid: int) -> list[str]:
     """Names of shared memory that the daemon of process `pid` made and that still exists."""
-    return [path.name for path in Path("/dev/shm").glob(f"demond-{pid}-*")]  # noqa: S108
+    return [path.name for path in Path("/dev/shm").glob(f"demond-{pid}-*")]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from demond.jack_server import DummyServer
 from demond.knobs import KNOBS
 from tests.e2e.instrument import Instrument
-from tests.jack import Jackd
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -24,7 +24,7 @@ def demond(*arguments: object, timeout: float = 90) -> subprocess.CompletedProce
     )
 
 
-def test_a_running_daemon_answers_its_commands(jackd: Jackd, tmp_path: Path) -> None:
+def test_a_running_daemon_answers_its_commands(jackd: DummyServer, tmp_path: Path) -> None:
     with Instrument(jackd.name, tmp_path / "log") as instrument:
         instrument.until_playing()
         to = ("--port", instrument.port)
@@ -69,7 +69,7 @@ def test_without_a_daemon_the_commands_say_what_to_do() -> None:
         assert "Traceback" not in result.stderr
 
 
-def test_two_daemons_on_one_port_are_one_too_many(jackd: Jackd, tmp_path: Path) -> None:
+def test_two_daemons_on_one_port_are_one_too_many(jackd: DummyServer, tmp_path: Path) -> None:
     with Instrument(jackd.name, tmp_path / "log") as instrument:
         instrument.until(lambda s: s, "it answers")
         second = demond("run", "--server", jackd.name, "--osc-port", instrument.port, "--client", "second")

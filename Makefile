@@ -1,0 +1,78 @@
+# Everything here works from a bare checkout: each target installs what it needs first (.ci/setup), once.
+#
+#   make run             play: ARGS='--osc-port 9700' are arguments of `demond run`
+#   make test            all tests; PYTEST='-k osc' narrows them down
+#   make check           formatting, lint, types, import rules
+#   make format          rewrite the sources the way `make check` wants them
+#   make survival        the kill tests, each kill twenty times
+#   make fuzz            100,000 malformed messages and mappings
+#   make bench-latency   what a knob costs, `make bench-audio` what the audio process costs; ARGS as for `demond bench`
+#   make wheel           dist/demond-*.whl
+#   make install         /opt/demond and the systemd units; see systemd/install
+#   make clean           remove what the tests and builds left; `make distclean` also the environment
+
+SHELL := /bin/bash
+BIN := .venv/bin
+SOURCES := demond engine tests
+ARGS ?=
+PYTEST ?=
+# `make PYTHON=python3.12 run` makes the environment with that interpreter.
+export PYTHON
+
+# Tests and tools never start a JACK server by accident; idle OpenMP threads sleep instead of spinning.
+export JACK_NO_START_SERVER := 1
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: run test check check-format check-lint check-types check-imports format survival fuzz bench-latency bench-audio wheel install clean distclean setup-run setup-test
+
+setup-run setup-test: setup-%:
+	@.ci/setup $*
+
+run: setup-run
+	@exec .ci/play $(ARGS)
+
+test: setup-test
+	$(BIN)/python -m pytest $(PYTEST)
+
+# `make -k check` goes on after the first that finds something.
+check: check-format check-lint check-types check-imports
+
+check-format: setup-test
+	$(BIN)/ruff format --check --quiet $(SOURCES)
+
+check-lint: setup-test
+	$(BIN)/ruff check $(SOURCES)
+
+check-types: setup-test
+	$(BIN)/mypy
+
+check-imports: setup-test
+	$(BIN)/lint-imports
+
+format: setup-test
+	$(BIN)/ruff check --fix-only $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+survival: setup-test
+	DEMOND_KILLS=20 $(BIN)/python -m pytest tests/e2e/test_survival.py $(PYTEST)
+
+fuzz: setup-test
+	DEMOND_FUZZ=100000 $(BIN)/python -m pytest --timeout=1800 tests/fuzz $(PYTEST)
+
+bench-latency bench-audio: bench-%: setup-test
+	$(BIN)/demond bench $* $(ARGS)
+
+wheel: setup-run
+	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --wheel-dir dist .
+
+# DESTDIR= for packagers (then no system packages are installed and no user is made), PREFIX=/opt/demond, UNITDIR=/usr/lib/systemd/system
+install:
+	@[ -n "$(DESTDIR)" ] || .ci/setup system
+	@systemd/install
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv demond/_native*.so

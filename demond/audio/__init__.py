@@ -1,0 +1,1 @@
+"""The audio process, and the playback loop that it shares with the engine and the daemon."""

@@ -1,0 +1,341 @@
+"""Mapping files, with their includes and device profiles, to one :class:`Mapping`.
+
+Called at start, at each reload (in a thread of its own) and by `demond check`.
+
+It promises that nothing outside the given folders is read, that includes end, and that every mistake in all the files
+is reported together, at its place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from demond.knobs import did_you_mean
+from demond.mapping.binding import Binding, bind, unknown_control
+from demond.mapping.profile import DeviceControl, Key, Part, Profile, expand
+from demond.mapping.schema import DeviceEntry, MapEntry, MappingFile, ProfileFile
+from demond.paths import mappings_dir
+from demond.strict_yaml import Document, Problem, YamlError, in_order, parse, read
+
+SHIPPED = mappings_dir()
+"""The mappings and device profiles that come with demond."""
+DEFAULT = SHIPPED / "default.yaml"
+"""What the daemon loads when it is told nothing else."""
+FILE_LIMIT = 200
+"""How many files one mapping may be made of."""
+CHAIN_LIMIT = 20
+"""How deep files may include each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A controller, with what its messages mean."""
+
+    id: str
+    profile: str
+    patterns: tuple[str, ...]
+    """Globs for port names, in small letters."""
+    controls: dict[Key, tuple[DeviceControl, Part]]
+    bindings: dict[str, tuple[Binding, ...]]
+    """By control name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """All that is mapped. Never changed: a reload makes a new one."""
+
+    devices: tuple[Device, ...] = ()
+    osc: dict[str, tuple[Binding, ...]] = field(default_factory=dict)
+    """By address."""
+    files: tuple[Path, ...] = ()
+    """Every file that was read, or looked for in vain."""
+
+
+class MappingError(YamlError):
+    """Mapping files with mistakes."""
+
+    def __init__(self, problems: tuple[Problem, ...], files: tuple[Path, ...]) -> None:
+        """`files` are those to watch for a correction."""
+        super().__init__(problems)
+        self.files = files
+
+
+def load_mapping(paths: Sequence[Path], roots: Sequence[Path] = ()) -> Mapping:
+    """The mapping that `paths` make together, the later ones winning over the earlier ones.
+
+    Files and profiles may lie in the folders of `paths`, in `roots` and in :data:`SHIPPED`, and nowhere else.
+    Raises :class:`MappingError` with all problems of all files.
+    """
+    folders = [*(Path(os.path.abspath(path)).parent for path in paths), *roots, SHIPPED]
+    loading = _Loading(list(dict.fromkeys(Path(os.path.realpath(folder)) for folder in folders)))
+    for path in paths:
+        loading.file(Path(os.path.abspath(path)), (), None)
+    return loading.result()
+
+
+def check_file(path: Path) -> str:
+    """What kind of file `path` is, if it has no mistakes: a mapping, a device profile or a settings file.
+
+    Raises :class:`YamlError`.
+    """
+    document = parse(read(path), path)
+    keys = document.top_level()
+    if "controls" in keys or ("profile" in keys and "demond" not in keys):
+        profile = document.validate(ProfileFile)
+        controls = expand(profile, document).controls if profile else {}
+        document.raise_problems()
+        return f"device profile with {len(controls)} controls"
+    if keys & {"demond", "maps", "include", "devices"}:
+        mapping = load_mapping([path])
+        lines = sum(len(b) for device in mapping.devices for b in device.bindings.values())
+        lines += sum(len(bindings) for bindings in mapping.osc.values())
+        return f"mapping with {lines} lines for {len(mapping.devices)} devices"
+    from demond.config import Config  # the settings import YAML reading, which must not import them back
+
+    document.validate(Config)
+    document.raise_problems()
+    return "settings file"
+
+
+@dataclass(slots=True)
+class _Line:
+    """A binding with where it came from."""
+
+    binding: Binding
+    file: Path
+
+
+class _Loading:
+    """One run of the loader: what was read so far, and what was wrong with it."""
+
+    def __init__(self, roots: list[Path]) -> None:
+        self._roots = roots
+        self._problems: list[Problem] = []
+        self._files: dict[Path, None] = {}
+        self._done: set[Path] = set()
+        self._profiles: dict[str, Profile | None] = {}
+        """None for a profile with mistakes of its own."""
+        self._devices: dict[str, tuple[DeviceEntry, Profile]] = {}
+        self._lines: dict[str, _Line] = {}
+        """By id."""
+        self._of_source: dict[str, set[str]] = {}
+        """The ids of a control's lines."""
+
+    def result(self) -> Mapping:
+        files = tuple(self._files)
+        if self._problems:
+            raise MappingError(tuple(in_order(self._problems)), files)
+        by_source: dict[str, list[Binding]] = {}
+        for line in self._lines.values():
+            by_source.setdefault(line.binding.source, []).append(line.binding)
+        devices = tuple(
+            Device(
+                name,
+                profile.name,
+                tuple(pattern.lower() for pattern in entry.match.name),
+                {key: (control, part) for control in profile.controls.values() for key, part in control.messages()},
+                {
+                    control: tuple(by_source[f"{name}/{control}"])
+                    for control in profile.controls
+                    if f"{name}/{control}" in by_source
+                },
+            )
+            for name, (entry, profile) in self._devices.items()
+        )
+        surfaces = {source[4:]: tuple(lines) for source, lines in by_source.items() if source.startswith("osc:")}
+        return Mapping(devices, surfaces, files)
+
+    # -- files and includes -------------------------------------------------------------------------------------
+
+    def file(self, path: Path, chain: tuple[Path, ...], blame: _Blame | None) -> None:
+        """Reads `path`, which the last of `chain` includes, and what it includes in turn, first."""
+        self._files[path] = None
+        real = Path(os.path.realpath(path))
+        if blame is not None and (wrong := self._refused(real, chain)):
+            blame.say(wrong)
+            return
+        if real in self._done:
+            return
+        self._done.add(real)
+        self._files[real] = None
+        document = self._parse(path, blame, chain)
+        if document is None:
+            return
+        file = document.validate(MappingFile)
+        if file is not None:
+            for i, name in enumerate(file.include):
+                included = self._find(path, name)
+                self.file(included, (*chain, real), _Blame(document, ("include", i)))
+            self._take(file, document, real)
+        self._problems.extend(document.problems)
+
+    def _refused(self, real: Path, chain: tuple[Path, ...]) -> str | None:
+        if not any(real.is_relative_to(root) for root in self._roots):
+            return f"{real} lies outside of the mapping folders {', '.join(map(str, self._roots))}"
+        if real in chain:
+            circle = " → ".join(self._short(file) for file in (*chain[chain.index(real) :], real))
+            return f"the files include each other in a circle: {circle}"
+        if len(chain) >= CHAIN_LIMIT:
+            return f"files include each other more than {CHAIN_LIMIT} deep"
+        if len(self._done) >= FILE_LIMIT:
+            return f"a mapping is made of at most {FILE_LIMIT} files"
+        return None
+
+    def _find(self, including: Path, name: str) -> Path:
+        """The file that `name` stands for: beside the including file, else in one of the folders."""
+        places = [including.parent, *self._roots]
+        candidates = [Path(os.path.normpath(place / name.replace("\0", ""))) for place in places]
+        return next((path for path in candidates if _is_file(path)), candidates[0])
+
+    def _parse(self, path: Path, blame: _Blame | None, chain: tuple[Path, ...]) -> Document | None:
+        try:
+            return parse(read(path), path)
+        except YamlError as error:
+            if blame is None:
+                self._problems.extend(error.problems)
+                return None
+            by = "" if len(chain) < 2 else f" ({' → '.join(self._short(file) for file in (*chain, path))})"
+            blame.say(f"{self._short(path)} {error.problems[0].message}{by}")
+            return None
+
+    def _short(self, path: Path) -> str:
+        for root in self._roots:
+            if path.is_relative_to(root):
+                return str(path.relative_to(root))
+        return str(path)
+
+    # -- what a file says ---------------------------------------------------------------------------------------
+
+    def _take(self, file: MappingFile, document: Document, path: Path) -> None:
+        for name, entry in file.devices.items():
+            if name == "osc":
+                document.problem(("devices", name), "the name osc is taken: it stands for OSC surfaces")
+                continue
+            profile = self._profile(entry.profile, _Blame(document, ("devices", name, "profile")))
+            if profile is not None:
+                self._devices[name] = (entry, profile)
+        here: dict[str, int] = {}
+        ids: dict[str, int] = {}
+        for i, line in enumerate(file.maps):
+            row = document.where(("maps", i))[0]
+            source = line.source
+            if source in here and not line.also:
+                words = f"{source} is already mapped in line {here[source]}; add also: true if both are meant"
+                document.problem(("maps", i, "from"), words)
+                continue
+            binding = self._bind(line, _Blame(document, ("maps", i)), file)
+            if binding is None:
+                continue
+            if binding.id in ids:
+                words = (
+                    f"the id {binding.id!r} is already used in line {ids[binding.id]}; give this line one of its own"
+                )
+                document.problem(("maps", i, "id" if line.id else "from"), words)
+                continue
+            self._replace(binding, path, keep=line.also or source in here)
+            here.setdefault(source, row)
+            ids[binding.id] = row
+
+    def _replace(self, binding: Binding, path: Path, keep: bool) -> None:
+        """Adds `binding`, in place of another file's line with its id and, unless `keep`, those of its control."""
+        out = {binding.id} & self._lines.keys()
+        if not keep:
+            out |= {one for one in self._of_source.get(binding.source, ()) if self._lines[one].file != path}
+        for one in out:
+            self._of_source[self._lines.pop(one).binding.source].discard(one)
+        self._lines[binding.id] = _Line(binding, path)
+        self._of_source.setdefault(binding.source, set()).add(binding.id)
+
+    def _bind(self, line: MapEntry, blame: _Blame, file: MappingFile) -> Binding | None:
+        source = line.source
+        if source.startswith("osc:"):
+            wrong = _surface_address(source[4:])
+            if wrong:
+                blame.say(wrong, "from")
+                return None
+            return bind(line, source, None, blame.at)
+        device, _, name = source.partition("/")
+        if device not in self._devices:
+            if device in file.devices:
+                return None  # its profile has mistakes, which are reported already
+            known = [*self._devices, "osc:"]
+            blame.say(f"no device is called {device[:60]!r}{did_you_mean(device[:60], known)}; see devices:", "from")
+            return None
+        profile = self._devices[device][1]
+        control = profile.controls.get(name)
+        if control is None:
+            blame.say(unknown_control(name, profile.controls, profile.name), "from")
+            return None
+        return bind(line, source, control, blame.at)
+
+    # -- profiles -----------------------------------------------------------------------------------------------
+
+    def _profile(self, name: str, blame: _Blame) -> Profile | None:
+        if name in self._profiles:
+            return self._profiles[name]
+        for root in self._roots:
+            candidate = root / "devices" / f"{name}.yaml"
+            self._files[candidate] = None
+            real = Path(os.path.realpath(candidate))
+            if _is_file(candidate) and any(real.is_relative_to(root) for root in self._roots):
+                self._profiles[name] = self._read_profile(candidate, name, blame)
+                return self._profiles[name]
+        known = available_profiles(tuple(self._roots))
+        blame.say(f"no device profile is called {name!r}{did_you_mean(name, known)}")
+        return None
+
+    def _read_profile(self, path: Path, name: str, blame: _Blame) -> Profile | None:
+        document = self._parse(path, blame, ())
+        if document is None:
+            return None
+        file = document.validate(ProfileFile)
+        profile = expand(file, document) if file is not None else None
+        if file is not None and file.profile != name:
+            document.problem(("profile",), f"the file's place calls this profile {name!r}, not {file.profile!r}")
+        self._problems.extend(document.problems)
+        return None if document.problems else profile
+
+
+@dataclass(frozen=True, slots=True)
+class _Blame:
+    """A place in a file that a problem is to be reported at."""
+
+    document: Document
+    path: tuple[str | int, ...]
+
+    def say(self, message: str, *inside: str | int) -> None:
+        self.document.problem((*self.path, *inside), message)
+
+    def at(self, inside: tuple[str | int, ...], message: str) -> None:
+        self.document.problem((*self.path, *inside), message)
+
+
+def available_profiles(roots: tuple[Path, ...] = (SHIPPED,)) -> list[str]:
+    """The names of the device profiles in `roots`."""
+    return sorted({name for root in roots for name in _profile_names(root / "devices")})
+
+
+def _profile_names(folder: Path) -> Iterator[str]:
+    for path in folder.glob("*/*.yaml"):
+        yield str(path.relative_to(folder).with_suffix(""))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long for the system, say
+        return False
+
+
+def _surface_address(address: str) -> str | None:
+    """What is wrong with an address that a surface is said to send."""
+    if not address.startswith("/") or len(address) < 2:
+        return "an OSC source is written as osc:/1/fader1"
+    if address == "/demond" or address.startswith("/demond/"):
+        return f"{address[:60]} works without a mapping; surfaces send to it directly"
+    if any(not 0x21 <= ord(letter) <= 0x7E or letter in "#*,?[]{}" for letter in address):
+        return "an OSC address has no blanks and none of # * , ? [ ] { }"
+    return None

@@ -1,0 +1,1 @@
+"""MIDI: decoding of messages, and the process that holds the ports."""

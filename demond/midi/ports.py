@@ -1,0 +1,162 @@
+"""MIDI input ports through rtmidi, and the notices of a JACK server. Runs in the MIDI process alone.
+
+rtmidi without a callback only puts messages into a queue from its own (for JACK, real-time) thread; they are fetched
+by polling. With a callback, that thread would wait for Python's interpreter lock and cost the graph xruns.
+
+Calls into libjack can block for ever when the server freezes, with the interpreter lock held. That is why all this
+lives in a process that can be killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from typing import Any
+
+import rtmidi
+
+OWN_PORT = "midi_in"
+"""The port that other programs can be connected to by hand."""
+QUEUE_SIZE = 4_096
+"""Messages that rtmidi keeps between two polls: more than a second of a flood from eight faders."""
+_SKIPPED = ("midi through",)
+"""Names (in small letters) that are not opened: ALSA's loop-back, which would repeat what other programs send."""
+
+
+class PortsError(Exception):
+    """The MIDI system has gone away or is not there; worth another try later."""
+
+
+class MidiInputs:
+    """All open inputs of one MIDI system: our own virtual port, and one for every sender there is."""
+
+    def __init__(self, api: int, client: str) -> None:
+        """Opens our own port under the client name `client`. Raises :class:`PortsError`."""
+        self._api, self._client = api, client
+        self._inputs: dict[str, Any] = {}
+        try:
+            self._own = self._new()
+            self._inputs[OWN_PORT] = self._own
+            self._own.open_virtual_port(OWN_PORT)
+        except rtmidi.RtMidiError as error:
+            self.close()
+            raise PortsError(str(error)) from None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The ports that messages may come from, our own first."""
+        return tuple(self._inputs)
+
+    def scan(self) -> bool:
+        """Opens senders that are new and closes those that are gone; True if any was. Raises :class:`PortsError`."""
+        try:
+            found = [name for name in self._own.get_ports() if self._wanted(name)]
+            gone = [name for name in self._inputs if name != OWN_PORT and name not in found]
+            new = [name for name in found if name not in self._inputs]
+            for name in gone:
+                self.drop(name)
+            opened = [name for name in new if self._open(name)]
+        except rtmidi.RtMidiError as error:
+            raise PortsError(str(error)) from None
+        return bool(gone or opened)
+
+    def drop(self, name: str) -> bool:
+        """Closes the input for the sender `name`; True if there was one."""
+        if name == OWN_PORT or name not in self._inputs:
+            return False
+        _close(self._inputs.pop(name))
+        return True
+
+    def poll(self) -> list[tuple[str, bytes]]:
+        """The messages that have arrived since the last call, in order for each port."""
+        found: list[tuple[str, bytes]] = []
+        for name, port in self._inputs.items():
+            # A bound, so that a flood on one port cannot keep the others waiting.
+            for _ in range(QUEUE_SIZE):
+                message = port.get_message()
+                if message is None:
+                    break
+                found.append((name, bytes(message[0])))
+        return found
+
+    def close(self) -> None:
+        """Closes everything. May be called twice."""
+        while self._inputs:
+            _close(self._inputs.popitem()[1])
+
+    def _new(self) -> Any:
+        port = rtmidi.MidiIn(self._api, name=self._client, queue_size_limit=QUEUE_SIZE)
+        # Nothing here uses system exclusive, clock or active sensing yet; a clock alone is 48 messages a second.
+        port.ignore_types(sysex=True, timing=True, active_sense=True)
+        return port
+
+    def _open(self, name: str) -> bool:
+        port = self._new()
+        names = port.get_ports()
+        if name not in names:
+            _close(port)  # gone again; the next scan knows
+            return False
+        port.open_port(names.index(name), name="in")
+        self._inputs[name] = port
+        return True
+
+    def _wanted(self, name: str) -> bool:
+        small = name.lower()
+        return not small.startswith(self._client.lower()) and not any(word in small for word in _SKIPPED)
+
+
+def _close(port: Any) -> None:
+    with contextlib.suppress(rtmidi.RtMidiError):  # it is to be gone, and it is
+        port.close_port()
+    port.delete()
+
+
+class JackNotices:
+    """What the JACK server tells: that it ends, and which MIDI senders come and go.
+
+    rtmidi has no such notices. Without them, a sender that is back within one scan would stay unconnected, and after
+    a restart of the server our ports would look open and be dead.
+    """
+
+    def __init__(self, client: str) -> None:
+        """Connects to the server. Raises :class:`PortsError` if there is none, or no libjack."""
+        try:
+            import jack
+        except OSError as error:
+            raise PortsError(f"libjack cannot be loaded: {error}") from None
+        jack.set_error_function(lambda _: None)  # the absence of a server is normal here, and said by us
+        jack.set_info_function(lambda _: None)
+        self.dead = False
+        """The server has ended; nothing but :meth:`close` makes sense now."""
+        self._changes: deque[tuple[str, bool]] = deque(maxlen=4_096)
+        try:
+            self._client = jack.Client(f"{client}-watch", no_start_server=True)
+            self._client.set_shutdown_callback(self._shut_down)
+            self._client.set_port_registration_callback(self._port, only_available=False)
+            self._client.activate()
+        except jack.JackError as error:
+            raise PortsError(str(error)) from None
+
+    def changes(self) -> list[tuple[str, bool]]:
+        """Ports that appeared (True) or went away (False) since the last call."""
+        found = []
+        while self._changes:
+            found.append(self._changes.popleft())
+        return found
+
+    def close(self) -> None:
+        """Leaves the server."""
+        import jack
+
+        with contextlib.suppress(jack.JackError):  # it may be dead already
+            self._client.deactivate()
+        with contextlib.suppress(jack.JackError):
+            self._client.close()
+
+    def _shut_down(self, status: object, reason: str) -> None:
+        # In a thread of libjack's: closing the client here would lock up.
+        self.dead = True
+
+    def _port(self, port: Any, registered: bool) -> None:
+        if port is not None and port.is_midi and port.is_output:
+            self._changes.append((port.name, registered))

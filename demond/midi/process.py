@@ -1,0 +1,212 @@
+"""The MIDI process: it holds the MIDI ports, and sends every message to the daemon with the time of its arrival.
+
+Started by the daemon as `python -m demond.midi.process --fd N --client-name demond`. It polls every millisecond,
+takes in senders that are plugged in, lets go of those that leave, and rebuilds everything after a restart of the JACK
+server. It says which ports are open whenever that changes, and every two seconds as a sign of life. It never waits
+for the daemon: when that stops reading, the oldest messages are dropped and counted. It ends within 200 ms when it is
+told to, when the line to the daemon ends, or by SIGTERM; and by itself when libjack has not answered for ten seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import faulthandler
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+
+import rtmidi
+
+from demond._process import be_child
+from demond.messages import Channel, ChannelClosedError, Message, MidiIn, MidiPorts, Shutdown
+from demond.midi.ports import JackNotices, MidiInputs, PortsError
+
+log = logging.getLogger("demond.midi")
+
+POLL_SECONDS = 0.001
+SCAN_SECONDS = 0.25
+SIGN_OF_LIFE_SECONDS = 2.0
+CLOSE_SECONDS = 0.15
+HANG_SECONDS = 10
+OUTBOX_LIMIT = 4_096
+"""Messages that wait for the daemon: more than a second of a flood from eight faders."""
+ALSA_SEQUENCER = "/dev/snd/seq"
+
+
+class Outbox:
+    """Messages on their way to the daemon. When it does not read, the oldest ones are lost, not our time."""
+
+    def __init__(self, channel: Channel) -> None:
+        """Empty."""
+        self._channel = channel
+        self._waiting: deque[Message] = deque()
+        self.dropped = 0
+        """Messages lost so far."""
+
+    def put(self, message: Message) -> None:
+        """Queues `message`, at the cost of the oldest one if the queue is full."""
+        if len(self._waiting) >= OUTBOX_LIMIT:
+            self._waiting.popleft()
+            self.dropped += 1
+        self._waiting.append(message)
+
+    def send(self) -> None:
+        """Sends as much as the daemon takes. Raises :class:`ChannelClosedError`."""
+        while self._channel.flush() and self._waiting:
+            self._channel.send(self._waiting.popleft())
+
+
+class MidiProcess:
+    """Ports, messages and the line to the daemon."""
+
+    def __init__(self, channel: Channel, client: str, backend: str) -> None:
+        """`client` is the name that other programs see; `backend` is `alsa`, `jack` or `none`."""
+        self._channel, self._client, self._backend = channel, client, backend
+        self._outbox = Outbox(channel)
+        self._inputs: MidiInputs | None = None
+        self._notices: JackNotices | None = None
+        self._said: tuple[str, ...] | None = None
+        self._next_scan = self._next_sign = 0.0
+        self._reported_drops = 0
+        self.ending = False
+        """Set by SIGTERM."""
+
+    def run(self) -> None:
+        """Until the daemon says so or is gone, or until :attr:`ending`."""
+        try:
+            while not self.ending:
+                now = time.monotonic()
+                self._say_ports(now)
+                self._keep_ports(now)
+                self._forward()
+                self._outbox.send()
+                # Without ports there is nothing to poll; the daemon's word still wakes us at once.
+                wait = POLL_SECONDS if self._inputs is not None else SCAN_SECONDS / 5
+                if select.select([self._channel], [], [], wait)[0] and self._told_to_end():
+                    return
+        except ChannelClosedError:
+            return
+
+    def close(self) -> None:
+        """Leaves the MIDI system."""
+        if self._inputs is not None:
+            self._inputs.close()
+            self._inputs = None
+        if self._notices is not None:
+            self._notices.close()
+            self._notices = None
+
+    def _told_to_end(self) -> bool:
+        return any(isinstance(message, Shutdown) for message in self._channel.receive())
+
+    def _forward(self) -> None:
+        if self._inputs is None:
+            return
+        messages = self._inputs.poll()
+        if not messages:
+            return
+        now_ns = time.monotonic_ns()
+        for port, data in messages:
+            self._outbox.put(MidiIn(port=port, data=data.hex(), time_ns=now_ns))
+
+    def _say_ports(self, now: float) -> None:
+        names = self._inputs.names if self._inputs is not None else ()
+        if names == self._said and now < self._next_sign:
+            return
+        self._said, self._next_sign = names, now + SIGN_OF_LIFE_SECONDS
+        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+        self._outbox.put(MidiPorts(backend=self._backend, ports=names))
+        if self._outbox.dropped > self._reported_drops:
+            log.warning("%d MIDI messages were lost while the daemon did not read", self._outbox.dropped)
+            self._reported_drops = self._outbox.dropped
+
+    # -- ports --------------------------------------------------------------------------------------------------
+
+    def _keep_ports(self, now: float) -> None:
+        """Opens what is there, closes what is gone, and starts anew with a new server."""
+        if self._notices is not None and self._notices.dead:
+            log.info("the JACK server has ended; waiting for the next one")
+            self.close()
+            self._next_scan = now + SCAN_SECONDS
+        if self._inputs is not None and self._notices is not None and self._drop_replugged(self._notices):
+            self._next_scan = now
+        if self._backend == "none" or now < self._next_scan:
+            return
+        self._next_scan = now + SCAN_SECONDS
+        try:
+            if self._inputs is None:
+                self._open()
+            if self._inputs is not None:
+                self._inputs.scan()
+        except PortsError as error:
+            log.debug("no MIDI yet: %s", error)
+            self.close()
+
+    def _drop_replugged(self, notices: JackNotices) -> bool:
+        """Closes the inputs of senders that have left since, even if they are back; True if anything has changed."""
+        changes = notices.changes()
+        dropped = False
+        for name, registered in changes:
+            if not registered and self._inputs is not None:
+                dropped = self._inputs.drop(name) or dropped
+        if dropped:
+            self._say_ports(time.monotonic())  # the daemon must see it leave, to arm its takeover again
+        return bool(changes)
+
+    def _open(self) -> None:
+        if self._backend == "jack":
+            self._notices = JackNotices(self._client)
+            self._inputs = MidiInputs(rtmidi.API_UNIX_JACK, self._client)
+        elif os.path.exists(ALSA_SEQUENCER):
+            self._inputs = MidiInputs(rtmidi.API_LINUX_ALSA, self._client)
+
+
+def choose_backend(wish: str) -> str:
+    """`alsa` where the kernel has its sequencer, else `jack`, unless `wish` names one."""
+    if wish != "auto":
+        return wish
+    return "alsa" if os.path.exists(ALSA_SEQUENCER) else "jack"
+
+
+@contextlib.contextmanager
+def _closing(process: MidiProcess) -> Iterator[None]:
+    """Leaves in order if libjack lets us, and by SIGALRM's default action if it does not."""
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, CLOSE_SECONDS)
+        process.close()
+
+
+def main() -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(prog="demond-midi", description="Holds the MIDI ports for the demond daemon.")
+    parser.add_argument("--fd", type=int, required=True, help="the line to the daemon")
+    parser.add_argument("--client-name", default="demond")
+    parser.add_argument("--backend", choices=["auto", "alsa", "jack", "none"], default="auto")
+    arguments = parser.parse_args()
+    os.environ["JACK_NO_START_SERVER"] = "1"
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
+    process = MidiProcess(
+        Channel.from_fd(arguments.fd), f"{arguments.client_name}-midi", choose_backend(arguments.backend)
+    )
+
+    def end(*_: object) -> None:
+        process.ending = True
+
+    signal.signal(signal.SIGTERM, end)
+    be_child("demond-midi")
+    with _closing(process):
+        process.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""The engine as one object: a checkpoint, a source and two prompts, played into a loop.
+
+Driven by the engine process from one thread: :meth:`Session.attach` once, then :meth:`Session.step` for ever. Prompts
+may be requested from any thread; they are encoded on a worker thread and take effect between two steps.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine import embedded
+from engine.backends import Backend
+from engine.backends.eager import EagerBackend
+from engine.conditioning import Condition, checked_text, load_conditioner
+from engine.geometry import LATENT_RATE, SAMPLE_RATE
+from engine.guide import Guides, PromptSlot
+from engine.knobs import Knobs
+from engine.lead import Lead
+from engine.model.checkpoint import CheckpointError, Progress, load_transformer
+from engine.offline import VirtualPort
+from engine.performance import Performance, Step
+from engine.playback import KEEP, LoopPort
+from engine.source import load_source
+from engine.stream import Ring
+from engine.vae import decode_window, encode_loop, load_vae
+
+RENDER_STEP = 0.08
+"""Seconds of music that one step of a render stands for."""
+
+
+class DeviceError(RuntimeError):
+    """The device is not there. What the user can do: name another, or `auto`."""
+
+
+class Session:
+    """A loaded model and its loop."""
+
+    def __init__(
+        self,
+        checkpoint: Path | None = None,
+        device: str = "auto",
+        depth: int = 4,
+        steps: int = 8,
+        threads: int | None = None,
+        source: Path | None = None,
+        prompt_a: str = embedded.PROMPT_A,
+        prompt_b: str = embedded.PROMPT_B,
+        progress: Progress = lambda stage, share: None,
+    ) -> None:
+        """Loads everything and warms up; `progress(stage, share)` is called on the way.
+
+        `checkpoint` and `source` default to what ships inside. `device` is `cpu`, `cuda` or `auto`. `threads` run
+        slots beside each other on the CPU; by default one core is left to the audio. Raises `CheckpointError`,
+        `SourceError`, `PromptError` or :class:`DeviceError`.
+        """
+        root = checkpoint or embedded.CHECKPOINT
+        if not root.is_dir():
+            raise CheckpointError(f"{root} is no folder; a checkpoint is a folder in the diffusers layout")
+        target = _device(device)
+        torch.set_flush_denormal(True)
+        torch.set_num_threads(1)  # rows are shared among threads, not the products inside them
+        threads = threads or max(1, min(depth, (os.cpu_count() or 2) - 1))
+        dtype = torch.bfloat16 if target.type == "cuda" else torch.float32
+
+        self._audio = torch.from_numpy(load_source(source or embedded.CLIP))
+        self.model_name = "built-in" if checkpoint is None else root.name
+        self._backend: Backend = EagerBackend(load_transformer(root, target, dtype, progress), threads)
+        self._vae = load_vae(root, target, progress)
+        self._conditioner = load_conditioner(root, target, progress)
+        self.backend_name, self.device_name = self._backend.name, _device_name(target, threads)
+        self.depth, self.steps = depth, steps
+
+        with torch.inference_mode():
+            progress("source", 0.0)
+            self._latents = encode_loop(self._vae, self._audio.to(target))
+            self.frames = self._latents.shape[0]
+            self.loop_seconds = self.frames / LATENT_RATE
+            self._conditions: dict[PromptSlot, Condition] = {
+                "a": self._conditioner.encode(prompt_a),
+                "b": self._conditioner.encode(prompt_b),
+            }
+            self._hint = self._conditioner.hint(self._latents)
+            progress("warm-up", 0.0)
+            length = max(condition.states.shape[1] for condition in self._conditions.values())
+            self._backend.prepare(depth, self.frames, length)
+            decode_window(self._vae, self._latents, 0, KEEP)
+            progress("warm-up", 1.0)
+        self._guides = self._new_guides()
+        self._performance: Performance | None = None
+        self._worker = ThreadPoolExecutor(1, "conditioning", torch.set_flush_denormal, (True,))
+        self._encoded: queue.SimpleQueue[tuple[PromptSlot, Condition, Future[str]]] = queue.SimpleQueue()
+
+    def attach(self, port: LoopPort) -> None:
+        """Fills `port` with the source at its rate and plays into it from now on. Raises `RateError`."""
+        self._performance = self._new_performance(port, self._guides, time.monotonic_ns)
+
+    def step(self, knobs: Knobs) -> Step:
+        """Commits prompts that are ready, then one tick and its writes, or the idle top-up. Never waits.
+
+        A step that is idle and wrote nothing returns at once: sleep a little before the next. Raises `RuntimeError`
+        before :meth:`attach`, and `RateError` when the port has changed to a rate that cannot be served.
+        """
+        if self._performance is None:
+            raise RuntimeError("Session.step was called before Session.attach")
+        while not self._encoded.empty():
+            slot, condition, done = self._encoded.get()
+            self._conditions[slot] = condition
+            self._guides.replace(slot, condition)
+            done.set_result(condition.remark)
+        return self._performance.step(knobs)
+
+    @property
+    def lead(self) -> Lead:
+        """How far ahead is written, and what it is made of. Raises `RuntimeError` before :meth:`attach`."""
+        if self._performance is None:
+            raise RuntimeError("Session.lead was read before Session.attach")
+        return self._performance.playback.lead.read()
+
+    def request_prompt(self, slot: PromptSlot, text: str) -> Future[str]:
+        """Encodes `text` on the worker thread and makes it prompt `slot` at the top of the next step.
+
+        The future then holds a remark for the user, often empty; or the `PromptError` of a text that was refused.
+        """
+        if slot not in ("a", "b"):
+            raise ValueError(f"there are prompts a and b, not {slot!r}")
+        done: Future[str] = Future()
+        self._worker.submit(self._encode, slot, text, done)
+        return done
+
+    def _encode(self, slot: PromptSlot, text: str, done: Future[str]) -> None:
+        """On the worker thread."""
+        if not done.set_running_or_notify_cancel():
+            return
+        try:
+            with torch.inference_mode():
+                condition = self._conditioner.encode(checked_text(text))
+        except Exception as error:  # whatever it is belongs to whoever asked, not to this thread
+            done.set_exception(error)
+        else:
+            self._encoded.put((slot, condition, done))
+
+    def render(
+        self, seconds: float, knobs: Knobs | Callable[[float], Knobs], rate: int = SAMPLE_RATE
+    ) -> NDArray[np.float32]:
+        """`seconds` of what would be heard, [frames,2] at `rate`, without JACK and with a playhead in steps of 80 ms.
+
+        `knobs` are constant, or a function of the seconds played. The same seed and knobs give the same bits.
+        """
+        port = VirtualPort(rate)
+        performance = self._new_performance(port, self._new_guides(), port.clock)
+        heard, total, stride = [], int(seconds * rate), int(RENDER_STEP * rate)
+        for at in range(0, total, stride):
+            performance.step(knobs(at / rate) if callable(knobs) else knobs)
+            heard.append(port.play(min(stride, total - at)))
+        return np.concatenate(heard) if heard else np.zeros((0, 2), np.float32)
+
+    def close(self) -> None:
+        """Ends the worker thread. May be called twice."""
+        self._worker.shutdown(cancel_futures=True)
+
+    def _new_guides(self) -> Guides:
+        with torch.inference_mode():
+            silence = self._conditioner.silence
+            return Guides(self._backend, self._hint, silence, self._conditions["a"], self._conditions["b"])
+
+    def _new_performance(self, port: LoopPort, guides: Guides, clock: Callable[[], int]) -> Performance:
+        ring = Ring(self._backend, self._latents, self.depth, self.steps)
+        return Performance(ring, guides, self._vae, port, self._audio, clock)
+
+
+def _device(name: str) -> torch.device:
+    """`cpu`, `cuda` or the better of the two that is there."""
+    if name not in ("cpu", "cuda", "auto"):
+        raise DeviceError(f"there is no device {name!r}; cpu, cuda and auto are known")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("no CUDA device was found; choose cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _device_name(device: torch.device, threads: int) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"

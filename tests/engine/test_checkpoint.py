@@ -1,0 +1,144 @@
+"""Checkpoint folders: both namings, shards, and faults said in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from engine import CheckpointError, embedded
+from engine.model.checkpoint import load_transformer, tensor_shapes
+from engine.model.dit import DiT
+from tests.engine.conftest import SIZES
+
+CPU = torch.device("cpu")
+Weights = dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    generator = torch.Generator().manual_seed(1)
+    return {n: torch.randn(shape, generator=generator) for n, shape in tensor_shapes(SIZES).items()}
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[..., Path]:
+    def save(weights: Weights, config: dict[str, object] | None = None) -> Path:
+        folder = tmp_path / "transformer"
+        folder.mkdir(exist_ok=True)
+        content = {"_class_name": "AceStepTransformer1DModel", **asdict(SIZES), **(config or {})}
+        (folder / "config.json").write_text(json.dumps(content))
+        save_file(weights, folder / "diffusion_pytorch_model.safetensors")
+        return tmp_path
+
+    return save
+
+
+def load(root: Path) -> DiT:
+    return load_transformer(root, CPU, torch.float32)
+
+
+def same(a: DiT, b: DiT) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_the_embedded_checkpoint_loads_and_tells_how_far_it_is() -> None:
+    seen: list[tuple[str, float]] = []
+    model = load_transformer(
+        embedded.CHECKPOINT, CPU, torch.float32, lambda stage, share: seen.append((stage, share))
+    )
+    assert sum(p.numel() for p in model.parameters()) > 8e6
+    assert seen[-1] == ("transformer", 1.0)
+    assert [share for _, share in seen] == sorted(share for _, share in seen)
+
+
+def test_shards_are_read_as_one(save: Callable[..., Path], weights: Weights, tmp_path: Path) -> None:
+    whole = load(save(weights))
+    folder = tmp_path / "transformer"
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+    names = sorted(weights)
+    index: dict[str, str] = {}
+    for i, part in enumerate((names[:20], names[20:])):
+        file = f"diffusion_pytorch_model-0000{i + 1}-of-00002.safetensors"
+        save_file({n: weights[n] for n in part}, folder / file)
+        index |= dict.fromkeys(part, file)
+    (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    assert same(load(tmp_path), whole)
+
+
+def test_the_original_release_s_names_are_understood(save: Callable[..., Path], weights: Weights) -> None:
+    whole = load(save(weights))
+    table = {
+        "to_q.": "q_proj.",
+        "to_k.": "k_proj.",
+        "to_v.": "v_proj.",
+        "to_out.0.": "o_proj.",
+        "norm_q.": "q_norm.",
+        "norm_k.": "k_norm.",
+        "proj_in_conv.": "proj_in.1.",
+        "proj_out_conv.": "proj_out.1.",
+    }
+    original = {"encoder.text_projector.weight": torch.zeros(2, 2), "null_condition_emb": torch.zeros(1, 1, 4)}
+    for name, tensor in weights.items():
+        for ours, theirs in table.items():
+            name = name.replace(ours, theirs)
+        original[f"decoder.{name}"] = tensor
+    assert same(load(save(original)), whole)
+
+
+def test_missing_unknown_and_misshapen_tensors_are_all_named(save: Callable[..., Path], weights: Weights) -> None:
+    broken = dict(weights)
+    del broken["layers.1.mlp.up_proj.weight"]
+    broken["layers.0.extra.weight"] = torch.zeros(1)
+    broken["norm_out.weight"] = torch.zeros(3)
+    with pytest.raises(CheckpointError) as caught:
+        load(save(broken))
+    for words in ("lacks layers.1.mlp.up_proj.weight", "layers.0.extra.weight", "norm_out.weight is (3,) instead"):
+        assert words in str(caught.value)
+
+
+def test_another_architecture_is_named(save: Callable[..., Path], weights: Weights) -> None:
+    with pytest.raises(CheckpointError, match="UNet1DModel"):
+        load(save(weights, {"_class_name": "UNet1DModel"}))
+
+
+def test_a_pickle_is_never_opened(save: Callable[..., Path], weights: Weights) -> None:
+    root = save(weights)
+    file = root / "transformer" / "diffusion_pytorch_model.safetensors"
+    file.rename(file.with_name("diffusion_pytorch_model.bin"))
+    with pytest.raises(CheckpointError, match="is a pickle, which is never opened"):
+        load(root)
+
+
+@pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "weights.bin", 3])
+def test_an_index_may_not_leave_the_folder(
+    save: Callable[..., Path], weights: Weights, tmp_path: Path, name: object
+) -> None:
+    save(weights)
+    folder = tmp_path / "transformer"
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+    (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(CheckpointError, match="no safetensors file in the same folder"):
+        load(tmp_path)
+
+
+def test_a_truncated_file_is_named(save: Callable[..., Path], weights: Weights) -> None:
+    root = save(weights)
+    file = root / "transformer" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"diffusion_pytorch_model\.safetensors is no whole safetensors file"):
+        load(root)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", '{"hidden_size": "large"}'])
+def test_a_broken_config_is_named(save: Callable[..., Path], weights: Weights, content: str) -> None:
+    root = save(weights)
+    (root / "transformer" / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        load(root)

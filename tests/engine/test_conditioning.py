@@ -1,0 +1,156 @@
+"""Prompts: what the built-in model reads from a text, and the blend of two conditions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import PromptError, embedded
+from engine.backends.eager import EagerBackend
+from engine.conditioning import Condition, blend, load_conditioner
+from engine.embedded.front import TagConditioner
+from engine.guide import Guides
+from tests.engine.conftest import gaussian
+
+
+@pytest.fixture(scope="module")
+def front() -> TagConditioner:
+    conditioner = load_conditioner(embedded.CHECKPOINT, torch.device("cpu"))
+    assert isinstance(conditioner, TagConditioner)
+    return conditioner
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "bpm"),
+    [
+        ("house, 128 bpm, a minor", {"style": "house", "root": "root a", "mode": "mode minor"}, 128),
+        ("Drum and Bass at 174BPM in F#", {"style": "drum and bass", "root": "root f#"}, 174),
+        ("deep house bpm: 122.5", {"style": "deep house"}, 122.5),
+        ("B♭ Major chiptune", {"style": "chiptune", "root": "root a#", "mode": "mode major"}, None),
+        ("E flat dorian", {"root": "root d#", "mode": "mode dorian"}, None),
+        (
+            "dark, busy, driving techno with reverb",
+            {"style": "techno", "brightness": "dark", "density": "busy", "energy": "driving", "space": "spacious"},
+            None,
+        ),
+        ("8-bit lead", {"style": "8-bit"}, None),
+        ("a sparse beat", {"density": "sparse"}, None),
+    ],
+)
+def test_tags_tempo_and_key_are_read(
+    front: TagConditioner, text: str, words: dict[str, str], bpm: float | None
+) -> None:
+    reading = front.read(text)
+    assert {group: word for group, word in reading.words.items() if group in words} == words
+    assert reading.bpm == bpm
+
+
+@pytest.mark.parametrize(
+    ("text", "remark"),
+    [
+        ("housse", "'housse' was read as 'house'"),
+        ("xylophone quartet", "'xylophone' is not known"),
+        ("house techno", "'techno' was left out, as 'house' already sets the style"),
+        ("", "the prompt is empty"),
+        ("house 300 bpm", "300 bpm is outside"),
+        ("house, 120 bpm, f dorian, bright", ""),
+        ("techno techno TECHNO", ""),
+    ],
+)
+def test_what_was_not_understood_is_said(front: TagConditioner, text: str, remark: str) -> None:
+    said = front.encode(text).remark
+    assert remark in said
+    assert bool(said) == bool(remark)
+
+
+@given(st.text(st.characters(), max_size=300))
+def test_any_text_is_a_prompt(text: str) -> None:
+    """Whatever unicode it is made of, lone surrogates and control characters included."""
+    if "\0" in text:
+        with pytest.raises(PromptError):
+            _FRONT.encode(text)
+        return
+    condition = _FRONT.encode(text)
+    assert condition.states.shape == (1, 9, 256)
+    assert condition.states.isfinite().all()
+
+
+_FRONT = load_conditioner(embedded.CHECKPOINT, torch.device("cpu"))
+
+
+def test_a_prompt_of_endless_length_is_refused(front: TagConditioner) -> None:
+    with pytest.raises(PromptError, match="2000 is the most"):
+        front.encode("house " * 1000)
+
+
+def test_tempo_and_key_given_apart_win_over_the_text(front: TagConditioner) -> None:
+    apart = front.encode("house 90 bpm c major", bpm=128, key="A minor").states
+    assert torch.equal(apart, front.encode("house, 128 bpm, a minor").states)
+
+
+def test_words_that_mean_nothing_change_nothing(front: TagConditioner) -> None:
+    assert torch.equal(front.encode("some music like house").states, front.encode("house").states)
+    assert not torch.equal(front.encode("techno").states, front.encode("house").states)
+
+
+def test_hints_keep_their_rhythm_under_a_turn_of_five_frames(front: TagConditioner) -> None:
+    latents = gaussian(50, 64, seed=1)
+    hints, turned = front.hint(latents), front.hint(latents.roll(5, dims=0))
+    assert hints.shape == (50, 64)
+    assert (turned.roll(-5, dims=0) - hints)[10:40].abs().max() < 1e-4
+    assert front.hint(latents[:48]).shape == (48, 64)
+
+
+def test_a_blend_ends_exactly_at_its_prompts() -> None:
+    a, b = gaussian(1, 6, 24, seed=1), gaussian(1, 4, 24, seed=2)
+    assert blend(a, b, 0.0) == (a, None)
+    assert blend(a, b, 1.0) == (b, None)
+
+
+@given(st.floats(0.01, 0.99, allow_subnormal=False))
+def test_between_prompts_of_one_length_states_are_interpolated(w: float) -> None:
+    a, b = gaussian(1, 6, 24, seed=1), gaussian(1, 6, 24, seed=2)
+    states, mask = blend(a, b, w)
+    assert mask is None
+    assert torch.equal(states, torch.lerp(a, b, w))
+
+
+@torch.inference_mode()
+def test_a_longer_prompt_fades_out_to_the_shorter_one(backend: EagerBackend) -> None:
+    a, b = gaussian(1, 6, 24, seed=1), gaussian(1, 4, 24, seed=2)
+    _, mask = blend(a, b, 0.5)
+    assert mask is not None
+    assert mask.tolist() == [pytest.approx([0, 0, 0, 0, math.log(0.5), math.log(0.5)])]
+    x, context = gaussian(1, 50, 64, seed=3), gaussian(1, 50, 128, seed=4)
+
+    def velocity(w: float) -> torch.Tensor:
+        states, mask = blend(a, b, w)
+        return backend.velocity(x, [0.5], context, backend.keys_values(states), mask)
+
+    assert (velocity(0.9999) - velocity(1.0)).abs().max() < 1e-2
+    assert (velocity(0.0001) - velocity(0.0)).abs().max() < 1e-2
+    assert (velocity(0.5) - velocity(0.0)).abs().max() > 1e-2
+
+
+def test_a_guide_stays_the_same_object_until_something_changes(guides: Guides) -> None:
+    first = guides.at(0.0, 1.0)
+    assert guides.at(0.0, 1.0) is first
+    hinted = guides.at(0.0, 0.5)
+    assert hinted is not first
+    assert hinted.kv is first.kv
+    blended = guides.at(0.5, 0.5)
+    assert blended.context is hinted.context
+    guides.replace("a", Condition(gaussian(1, 5, 24, seed=9)))
+    assert guides.at(0.5, 0.5) is not blended
+
+
+def test_hint_strength_runs_from_silence_to_the_hint(guides: Guides) -> None:
+    silent, hinted = guides.at(0.0, 0.0).context, guides.at(0.0, 1.0).context
+    assert silent.shape == (1, 50, 128)
+    assert (silent[..., :64] == 0).all()
+    assert torch.equal(hinted[0, :, :64], gaussian(50, 64, seed=3))
+    assert (hinted[..., 64:] == 1).all()

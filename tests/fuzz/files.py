@@ -1,0 +1,122 @@
+"""Mapping files and device profiles, from noise to nearly right, into the real loader; what loads is played on."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from pathlib import Path
+
+from demond.mapping import SHIPPED, Mapper, check_file
+from demond.mapping.loader import load_mapping
+from demond.strict_yaml import YamlError
+from tests.fuzz import Tally
+from tests.memory_control import MemoryControl
+
+WORDS = (
+    "demond: 1", "include", "devices", "maps", "from", "to", "range", "curve", "takeover", "mode", "value", "step", "id",
+    "also", "profile", "match", "name", "controls", "cc", "note", "bend", "channel", "kind", "encoding", "bits", "lsb",
+    "nk2/fader1", "nk2/solo1", "osc:/1/fader1", "osc:/demond/x", "denoise", "/demond/knob/seed", "mute", "denoise/reset",
+    "korg/nanokontrol2", "default.yaml", "x.yaml", "../../etc/passwd", "0..7", "7..0", "1", "-1", "0.5", ".nan", "1e999",
+    "true", "on", "off", "null", "~", "pickup", "toggle", "momentary", "exp", "[", "]", "{", "}", ",", ":", "- ", "\n",
+    "  ", "\t", "#", "&a", "*a", "!!int", "|", ">", "'", '"', "%YAML 1.1", "---", "...", "? ", "é", "\ufeff", "\u2028",
+)  # fmt: skip
+
+
+def text(dice: random.Random, originals: list[bytes]) -> bytes:
+    """One input."""
+    kind = dice.random()
+    if kind < 0.15:
+        return dice.randbytes(dice.randrange(200))
+    if kind < 0.4:
+        return " ".join(dice.choice(WORDS) for _ in range(dice.randrange(60))).encode()
+    if kind < 0.6:
+        return _structured(dice)
+    return _mutated(dice, dice.choice(originals))
+
+
+def _structured(dice: random.Random) -> bytes:
+    lines = ["demond: 1", "devices:", "  nk2: {profile: korg/nanokontrol2, match: {name: '*'}}", "maps:"]
+    for _ in range(dice.randrange(8)):
+        keys = {key: _value(dice, 0) for key in dice.choices(WORDS[2:20], k=dice.randrange(3))}
+        keys["from"] = dice.choice(("nk2/fader1", "nk2/fader2", "nk2/solo1", '"osc:/1/f"', _value(dice, 0)))
+        keys["to"] = dice.choice(("denoise", "mute", "denoise/reset", "[denoise, shift]", _value(dice, 0)))
+        lines.append("  - {" + ", ".join(f"{key}: {value}" for key, value in keys.items()) + "}")
+    return "\n".join(lines).encode()
+
+
+def _value(dice: random.Random, depth: int) -> str:
+    match dice.randrange(6 if depth < 30 else 4):
+        case 4:
+            return "[" + ", ".join(_value(dice, depth + 1) for _ in range(dice.randrange(3))) + "]"
+        case 5:
+            return "{" + ", ".join(f"k{i}: {_value(dice, depth + 1)}" for i in range(dice.randrange(3))) + "}"
+    return dice.choice(WORDS[18:55])
+
+
+def _mutated(dice: random.Random, data: bytes) -> bytes:
+    lines = data.splitlines(keepends=True)
+    # Most of a file is the same kind of line over and over: a part of it is as good as all, and quicker.
+    first = dice.randrange(max(1, len(lines) - 8))
+    lines = lines[: dice.randrange(2, 6)] + lines[first : first + dice.randrange(1, 12)]
+    changed = bytearray(b"".join(lines))
+    for _ in range(dice.randrange(1, 4)):
+        at = dice.randrange(len(changed) + 1)
+        match dice.randrange(4):
+            case 0 if at < len(changed):
+                changed[at] = dice.randrange(256)
+            case 1:
+                changed[at:at] = dice.choice(WORDS).encode()
+            case 2:
+                del changed[at : at + dice.randrange(1, 12)]
+            case 3:
+                changed[at:at] = changed[at : at + dice.randrange(80)]
+    return bytes(changed)
+
+
+def run(count: int, seed: int) -> Tally:
+    """`count` files, checked as a user would check them; MIDI noise is played on each mapping that is right."""
+    dice, tally = random.Random(seed), Tally("files")
+    originals = [path.read_bytes() for path in sorted(SHIPPED.rglob("*.yaml"))]
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        path = Path(folder) / "fuzz.yaml"
+        began = time.perf_counter()
+        for _ in range(count):
+            path.write_bytes(text(dice, originals))
+            with tally.input():
+                tally.outcomes[_judge(path, dice)] += 1
+        tally.seconds = time.perf_counter() - began
+    return tally
+
+
+def _judge(path: Path, dice: random.Random) -> str:
+    try:
+        kind = check_file(path)
+    except YamlError as error:
+        if not all(problem.message and problem.line >= 1 for problem in error.problems):
+            raise ValueError(f"a problem without words or place: {error}") from error
+        return "refused"
+    if kind.startswith("mapping"):
+        mapper = Mapper(load_mapping([path]), MemoryControl())
+        for i in range(20):
+            mapper.midi("midi_in", dice.randbytes(dice.randrange(5)), i)
+    return "loaded"
+
+
+def run_midi(count: int, seed: int) -> Tally:
+    """`count` MIDI messages, noise and real ones, through the ready mapping."""
+    dice, tally, control = random.Random(seed), Tally("midi"), MemoryControl()
+    mapper = Mapper(load_mapping([SHIPPED / "default.yaml"]), control)
+    began = time.perf_counter()
+    for i in range(count):
+        status = dice.choice((0xB0, 0xB0, 0xBA, 0x90, 0x9A, 0x80, 0xE0, dice.randrange(256)))
+        data = bytes((status, dice.randrange(128), dice.randrange(128)))
+        if dice.random() < 0.2:
+            data = dice.randbytes(dice.randrange(6))
+        before = len(control.calls)
+        with tally.input():
+            mapper.midi(dice.choice(("midi_in", "nanoKONTROL2:out", "?", f"{i % 999}")), data, i * 1_000_000)
+        tally.outcomes["obeyed" if len(control.calls) > before else "nothing to do"] += 1
+        control.calls.clear()
+    tally.seconds = time.perf_counter() - began
+    return tally

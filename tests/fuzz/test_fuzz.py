@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import asyncio
+
+from tests.fuzz import ErrorLog, Tally, datagrams, files
+
+
+def check(tally: Tally, log: ErrorLog, count: int) -> None:
+    assert tally.inputs == count
+    assert sum(tally.outcomes.values()) == count
+    assert tally.exceptions == []
+    assert log.records == []
+
+
+def test_no_datagram_raises_or_reaches_the_error_log() -> None:
+    with ErrorLog() as log:
+        tally = asyncio.run(datagrams.run(4_000, seed=7))
+    check(tally, log, 4_000)
+    assert min(tally.outcomes[outcome] for outcome in ("refused", "answered", "obeyed")) > 50
+
+
+def test_no_file_raises_or_reaches_the_error_log() -> None:
+    with ErrorLog() as log:
+        tally = files.run(400, seed=7)
+    check(tally, log, 400)
+    assert min(tally.outcomes[outcome] for outcome in ("refused", "loaded")) > 5
+
+
+def test_no_midi_message_raises_or_reaches_the_error_log() -> None:
+    with ErrorLog() as log:
+        tally = files.run_midi(4_000, seed=7)
+    check(tally, log, 4_000)
+    assert tally.outcomes["obeyed"] > 100
+
+
+def test_the_error_log_would_see_an_error() -> None:
+    import logging
+
+    with ErrorLog() as log:
+        logging.getLogger("demond.anything").error("this")
+    assert log.records == ["this"]
+
+
+def test_a_tally_would_see_an_exception() -> None:
+    tally = Tally("x")
+    with tally.input():
+        raise ValueError("this")
+    assert tally.exceptions == ["ValueError: this"]

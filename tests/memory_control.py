@@ -1,0 +1,43 @@
+"""The daemon as OSC and mappings see it, with knobs and prompts kept in memory: for tests of what calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from demond.control import Origin, Outcome, RefusedError
+from demond.knobs import KNOBS, knob
+
+
+@dataclass
+class MemoryControl:
+    """A `demond.control.Control` that stores what it is given. It refuses the prompt `refuse me`."""
+
+    values: dict[str, float] = field(default_factory=lambda: {knob.name: knob.default for knob in KNOBS})
+    prompts: dict[str, str] = field(default_factory=lambda: {"a": "synthwave", "b": "ambient"})
+    calls: list[tuple[dict[str, float], Origin]] = field(default_factory=list)
+    """Each `set_knobs`, after clamping."""
+
+    def value(self, name: str) -> float:
+        knob(name)
+        return self.values[name]
+
+    def set_knobs(self, changes: Mapping[str, float], origin: Origin) -> None:
+        clamped = {name: knob(name).clamp(value) for name, value in changes.items()}
+        self.values.update(clamped)
+        self.calls.append((clamped, origin))
+
+    def prompt(self, slot: str) -> str:
+        return self.prompts[slot]
+
+    def set_prompt(self, slot: str, text: str, done: Callable[[Outcome], None]) -> None:
+        if text == "refuse me":
+            raise RefusedError(503, "engine_not_ready", "the engine is still loading")
+        self.prompts[slot] = text
+        done(Outcome(True, ""))
+
+    def status(self) -> dict[str, object]:
+        return {"state": "playing", "knobs": dict(self.values)}
+
+    def trace(self, count: int) -> list[dict[str, object]]:
+        return [{"knobs": changes, "origin": origin.detail} for changes, origin in self.calls[-count:]]

@@ -6,7 +6,7 @@
 #   make format          rewrite the sources the way `make check` wants them
 #   make survival        the kill tests, each kill twenty times
 #   make fuzz            100,000 malformed messages and mappings
-#   make bench-latency   what a knob costs, `make bench-audio` what the audio process costs; ARGS as for `demond bench`
+#   make bench-latency   what a knob costs; `make bench-audio`: what the audio process costs. ARGS as for `demond bench`
 #   make wheel           dist/demond-*.whl
 #   make install         /opt/demond and the systemd units; see systemd/install
 #   make clean           remove what the tests and builds left; `make distclean` also the environment
@@ -57,7 +57,7 @@ survival: setup-test
 	DEMOND_KILLS=20 $(BIN)/python -m pytest tests/e2e/test_survival.py $(PYTEST)
 
 fuzz: setup-test
-	DEMOND_FUZZ=100000 $(BIN)/python -m pytest --timeout=1800 tests/fuzz $(PYTEST)
+	$(BIN)/python -m tests.fuzz --count 100000 $(ARGS)
 
 bench-latency bench-audio: bench-%: setup-test
 	$(BIN)/demond bench $* $(ARGS)

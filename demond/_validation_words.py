@@ -19,6 +19,9 @@ from pydantic_core import ErrorDetails
 
 from demond.knobs import did_you_mean
 
+ERROR_LIMIT = 5_000
+"""Errors that are looked at; far more than are shown."""
+
 Steps = tuple[str | int, ...]
 
 
@@ -52,7 +55,7 @@ class _Error:
 
 def explain(error: ValidationError, model: type[BaseModel], data: object) -> list[Said]:
     """One sentence per mistake in `data`, which is not a `model`."""
-    errors = [_locate(details, data) for details in error.errors(include_url=False)]
+    errors = [_locate(details, data) for details in error.errors(include_url=False)[:ERROR_LIMIT]]
     said = list(dict.fromkeys(_sentences(errors, 0, model)))
     # A key that was only misspelt is not missing as well.
     meant = {(one.path[:-1], one.meant) for one in said if one.meant}

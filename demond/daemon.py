@@ -430,7 +430,7 @@ class Daemon:
                 "restarts": self.engine.restarts,
                 **({} if self.ready is None else self.ready.model_dump(exclude={"type"})),
                 "tick": engine.tick,
-                "idle": bool(engine.idle),
+                "idle": bool(engine.idle) and engine.knob_version == self._table.version and not self._requests,
                 "tick_ms_p50": engine.tick_us_p50 / 1000,
                 "tick_ms_p99": engine.tick_us_p99 / 1000,
                 "decode_ms_p50": engine.decode_us_p50 / 1000,

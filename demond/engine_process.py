@@ -176,6 +176,7 @@ class _Play:
             EngineFigures(
                 heartbeat_ns=time.monotonic_ns(),
                 tick=step.tick,
+                knob_version=state.version,
                 idle=int(step.idle and not step.writes),
                 lead_frames=lead.lead,
                 write_ahead_frames=lead.write_ahead,

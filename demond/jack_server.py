@@ -23,6 +23,9 @@ _PR_SET_PDEATHSIG = 1
 _ASK_SECONDS = 3.0
 _START_SECONDS = 10.0
 _STOP_SECONDS = 2.0
+_SYNC_MILLISECONDS = 200
+"""JACK2's synchronous driver waits ten times as long for its clients. No longer than these 2 s, because it now and
+then misses that a client has joined in the middle of a cycle, and then stands still for all that time."""
 
 
 class JackServerError(RuntimeError):
@@ -89,7 +92,7 @@ def start_dummy(name: str | None, rate: int, period: int, sync: bool = False) ->
         program,
         *(["-n", name] if name else []),
         *(["-R", "-P70"] if _realtime_allowed() else ["-r"]),
-        *(["-S", "-t", "2000"] if sync else []),
+        *(["-S", "-t", str(_SYNC_MILLISECONDS)] if sync else []),
         *["-d", "dummy", "-r", str(rate), "-p", str(period)],
     ]
     with tempfile.TemporaryFile() as said:
@@ -126,7 +129,7 @@ def _start_bound_to_us(command: list[str], output: int) -> subprocess.Popen[byte
                 subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
-                    stdout=output,
+                    stdout=subprocess.DEVNULL,
                     stderr=output,
                     start_new_session=True,  # Ctrl-C is for the daemon, which fades out first
                     preexec_fn=in_child,

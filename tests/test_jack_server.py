@@ -42,7 +42,7 @@ def test_a_frozen_server_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_server_that_cannot_start_says_why_in_jackds_own_words() -> None:
     with (
         running_jackd() as server,
-        pytest.raises(jack_server.JackServerError, match="ended and said: .*already active"),
+        pytest.raises(jack_server.JackServerError, match=r"ended and said: .*already active"),
     ):
         jack_server.start_dummy(server.name, 48000, 256)
 

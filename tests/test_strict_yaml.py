@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from demond import strict_yaml
+from demond import _yaml_nodes, strict_yaml
 from demond.strict_yaml import YamlError, load, loads, validate
 
 
@@ -201,5 +201,5 @@ def test_what_a_yaml_writer_writes_is_read_back(data: dict[str, object]) -> None
 def test_both_of_pyyamls_parsers_place_a_mistake_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "name: é\nlamps:\n  hall: {watts: 500}\n"
     with_c = problems(text)
-    monkeypatch.setattr(strict_yaml, "_Loader", yaml.SafeLoader)
+    monkeypatch.setattr(_yaml_nodes, "_Loader", yaml.SafeLoader)
     assert problems(text) == with_c

@@ -40,6 +40,8 @@ class EngineFigures:
     """`time.monotonic_ns()` when the engine last was alive."""
     tick: int = 0
     """Ticks so far."""
+    knob_version: int = 0
+    """The state of the knob table that the last step was made with."""
     idle: int = 0
     """1 while nothing that was asked for can change the music and the whole loop is up to date."""
     lead_frames: int = 0

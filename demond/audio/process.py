@@ -2,8 +2,8 @@
 
 The daemon starts it as `python -m demond.audio.process`; nothing else does. The main thread opens the client,
 connects its ports, publishes latencies and a heartbeat, and waits for a server that has gone; JACK's real-time thread
-runs the callback (C, see `demond/_native.c`). It ends within 200 ms (plus two periods) of a `Shutdown` message, the end
-of the channel or SIGTERM, after a fade-out of 50 ms, even when libjack hangs.
+runs the callback (C, see `demond/_native.c`). It ends within 200 ms (plus two periods) of a `Shutdown` message, the
+end of the channel or SIGTERM, after a fade-out of 50 ms, even when libjack hangs.
 """
 
 from __future__ import annotations
@@ -87,10 +87,11 @@ class _AudioProcess:
                 options.client_name, use_exact_name=True, no_start_server=True, servername=options.server
             )
         except jack.JackOpenError as error:
-            if error.status.name_not_unique:
-                self._say("waiting", f"another JACK client is named {options.client_name}; jack.client sets ours")
-            else:
+            if error.status.server_failed:
                 self._say("waiting", "no JACK server runs; the sound starts as soon as one does")
+            else:  # JACK2 says no more than "server error" when the name is taken
+                name = options.client_name
+                self._say("waiting", f"the JACK server does not take us; is another client named {name}?")
             return None
 
     def _serve(self, client: jack.Client) -> None:

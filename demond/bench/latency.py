@@ -35,6 +35,7 @@ from demond.client import Client, NoAnswerError
 
 _CHANGED = 2e-4
 """A sample this far (-74 dBFS) from the reference has changed; repeats of steady music differ by under 1e-5."""
+_SETTLE_SECONDS = 60.0
 _LONGEST_SECONDS = 5.0
 """A change that is not heard by then counts as lost."""
 
@@ -48,15 +49,13 @@ class Probe:
     kind: str
     address: str
     settings: tuple[float | str, float | str]
-    settle: float
-    """Seconds after a flip until everything that is played was made with it."""
 
 
 PROBES = (
-    Probe("shared", "/demond/knob/denoise", (0.7, 0.4), 1.5),
-    Probe("slot", "/demond/knob/seed", (1, 2), 3.0),
-    Probe("session", "/demond/prompt/a/text", ("synthwave, 120 bpm", "chiptune, 120 bpm"), 2.0),
-    Probe("output", "/demond/knob/volume_db", (0.0, -6.0), 0.5),
+    Probe("shared", "/demond/knob/denoise", (0.7, 0.4)),
+    Probe("slot", "/demond/knob/seed", (1, 2)),
+    Probe("session", "/demond/prompt/a/text", ("synthwave, 120 bpm", "chiptune, 120 bpm")),
+    Probe("output", "/demond/knob/volume_db", (0.0, -6.0)),
 )
 
 
@@ -126,14 +125,13 @@ def engine_of(client: Client) -> dict[str, Any]:
 class Bench:
     """The daemon, the ears, and the references of the settings heard so far."""
 
-    def __init__(self, client: Client, capture: Capture, period: int, settle: float) -> None:
-        """`settle` is how long to wait for a converged loop beyond its own length, in seconds."""
-        self._client, self._capture, self._period = client, capture, period
+    def __init__(self, client: Client, capture: Capture) -> None:
+        """The daemon plays already, and `capture` hears it."""
+        self._client, self._capture = client, capture
         status = client.json("/demond/status")
         assert isinstance(status, dict)  # noqa: S101
         self.status = status
         self._loop: int = status["audio"]["loop_frames"]
-        self._settle = settle
 
     def listen(self, seconds: float) -> None:
         """Until so much more has been captured."""
@@ -147,16 +145,31 @@ class Bench:
         Raises :class:`RuntimeError` when two passes differ: then nothing can be measured against them.
         """
         seconds = self._loop / self._capture.rate
-        self.listen(self._settle + seconds)
+        while not engine_of(self._client).get("idle"):
+            self.listen(0.1)
+        self.listen(seconds + 0.5)
         first = self._capture.frames - self._loop
         audio = self._capture.read(first, self._loop)
         self.listen(seconds / 2)
-        again = self._capture.read(self._capture.frames - self._loop // 2, self._loop // 2)
-        at = (self._capture.frames - self._loop // 2 - first) % self._loop
-        difference = float(np.abs(again - audio[(at + np.arange(len(again))) % self._loop]).max())
+        start, count = self._capture.frames - self._loop // 2, self._loop // 2
+        again = self._capture.read(start, count)
+        difference = float(np.abs(again - audio[(start - first + np.arange(count)) % self._loop]).max())
         if difference > _CHANGED / 4:
             raise RuntimeError(f"the music does not repeat under constant knobs (difference {difference:.2g})")
         return first, audio
+
+    def settle(self, reference: tuple[int, NDArray[np.float32]]) -> None:
+        """Until a quarter of a second on end was as in `reference`. Raises :class:`RuntimeError` if it never is."""
+        first, audio = reference
+        count = self._capture.rate // 4
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            self.listen(0.05)
+            start = self._capture.frames - count
+            expected = audio[(start - first + np.arange(count)) % self._loop]
+            if float(np.abs(self._capture.read(start, count) - expected).max()) < _CHANGED:
+                return
+        raise RuntimeError(f"{_SETTLE_SECONDS:.0f} s after a change the music is not what it was before")
 
     def first_change(self, reference: tuple[int, NDArray[np.float32]], sent: int) -> float | None:
         """Milliseconds from frame time `sent` to the first sample that is not of `reference`; None when lost."""
@@ -188,7 +201,8 @@ class Bench:
         lost = 0
         for phase in range(phases):
             present = phase % 2
-            self.listen(probe.settle + dice.uniform(0, 0.5))
+            self.settle(references[present])
+            self.listen(dice.uniform(0, 0.5))
             sent = self._capture.now
             self._client.send(probe.address, probe.settings[1 - present])
             took = self.first_change(references[present], sent)
@@ -276,7 +290,7 @@ def main(
     with private_server(rate, period) as server, running_daemon(server, run or []) as client:
         ports = ("demond:out_1", "demond:out_2")
         with Capture(server, ports) as capture, Progress(console=console, transient=True) as progress:
-            bench = Bench(client, capture, period, settle=4.0)
+            bench = Bench(client, capture)
             for probe in chosen:
                 task = progress.add_task(f"{probe.kind} {probe.address}", total=phases)
                 results.append(bench.measure(probe, phases, lambda n, task=task: progress.advance(task, n), dice))
@@ -293,7 +307,8 @@ def _print(results: list[Measured], status: dict[str, Any]) -> None:
     engine, audio = status["engine"], status["audio"]
     console.print(
         f"{engine['model']} on {engine['device']} ({engine['backend']}), depth {engine['depth']}, "
-        f"{engine['steps']} steps, loop {engine['loop_seconds']:.1f} s, period {audio['period']} at {audio['rate']} Hz",
+        f"{engine['steps']} steps, loop {engine['loop_seconds']:.1f} s, "
+        f"period {audio['period']} at {audio['rate']} Hz",
         soft_wrap=True,
     )
     console.print(", ".join(f"{key} {value}" for key, value in machine().items()), soft_wrap=True)

@@ -18,7 +18,7 @@ from demond.mapping.binding import Binding, bind, unknown_control
 from demond.mapping.profile import DeviceControl, Key, Part, Profile, expand
 from demond.mapping.schema import DeviceEntry, MapEntry, MappingFile, ProfileFile
 from demond.paths import mappings_dir
-from demond.strict_yaml import Document, Problem, YamlError, in_order, parse, read
+from demond.strict_yaml import PROBLEM_LIMIT, Document, Problem, YamlError, in_order, parse, read
 
 SHIPPED = mappings_dir()
 """The mappings and device profiles that come with demond."""
@@ -220,6 +220,8 @@ class _Loading:
         here: dict[str, int] = {}
         ids: dict[str, int] = {}
         for i, line in enumerate(file.maps):
+            if len(document.problems) > PROBLEM_LIMIT:
+                return  # no more are shown, and each costs a search for what was meant
             row = document.where(("maps", i))[0]
             source = line.source
             if source in here and not line.also:

@@ -110,7 +110,7 @@ class MappingFile(_Strict):
     """A mapping file."""
 
     demond: Literal[1]
-    include: list[Annotated[str, Field(min_length=1)]] = []
+    include: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=100)] = []
     devices: dict[Name, DeviceEntry] = {}
     maps: list[MapEntry] = []
 

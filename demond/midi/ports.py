@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import rtmidi
@@ -30,10 +31,14 @@ class PortsError(Exception):
 class MidiInputs:
     """All open inputs of one MIDI system: our own virtual port, and one for every sender there is."""
 
-    def __init__(self, api: int, client: str) -> None:
-        """Opens our own port under the client name `client`. Raises :class:`PortsError`."""
-        self._api, self._client = api, client
+    def __init__(self, api: int, client: str, label: Callable[[str], str] = str) -> None:
+        """Opens our own port under the client name `client`. Raises :class:`PortsError`.
+
+        `label` gives the name that a person knows a sender by; messages and :attr:`names` bear it.
+        """
+        self._api, self._client, self._label = api, client, label
         self._inputs: dict[str, Any] = {}
+        self._labels = {OWN_PORT: OWN_PORT}
         try:
             self._own = self._new()
             self._inputs[OWN_PORT] = self._own
@@ -45,7 +50,7 @@ class MidiInputs:
     @property
     def names(self) -> tuple[str, ...]:
         """The ports that messages may come from, our own first."""
-        return tuple(self._inputs)
+        return tuple(self._labels[name] for name in self._inputs)
 
     def scan(self) -> bool:
         """Opens senders that are new and closes those that are gone; True if any was. Raises :class:`PortsError`."""
@@ -65,18 +70,20 @@ class MidiInputs:
         if name == OWN_PORT or name not in self._inputs:
             return False
         _close(self._inputs.pop(name))
+        del self._labels[name]
         return True
 
     def poll(self) -> list[tuple[str, bytes]]:
         """The messages that have arrived since the last call, in order for each port."""
         found: list[tuple[str, bytes]] = []
         for name, port in self._inputs.items():
+            label = self._labels[name]
             # A bound, so that a flood on one port cannot keep the others waiting.
             for _ in range(QUEUE_SIZE):
                 message = port.get_message()
                 if message is None:
                     break
-                found.append((name, bytes(message[0])))
+                found.append((label, bytes(message[0])))
         return found
 
     def close(self) -> None:
@@ -98,6 +105,7 @@ class MidiInputs:
             return False
         port.open_port(names.index(name), name="in")
         self._inputs[name] = port
+        self._labels[name] = self._label(name)
         return True
 
     def _wanted(self, name: str) -> bool:
@@ -143,6 +151,19 @@ class JackNotices:
         while self._changes:
             found.append(self._changes.popleft())
         return found
+
+    def label(self, name: str) -> str:
+        """The name of a sender with its alias, where it has one.
+
+        A port of the server's own MIDI driver is called `system:midi_capture_1`; only its alias names the device.
+        """
+        import jack
+
+        try:
+            aliases = self._client.get_port_by_name(name).aliases
+        except jack.JackError:
+            return name  # it has gone again
+        return f"{name} ({aliases[0]})" if aliases else name
 
     def close(self) -> None:
         """Leaves the server."""

@@ -162,7 +162,7 @@ class MidiProcess:
     def _open(self) -> None:
         if self._backend == "jack":
             self._notices = JackNotices(self._client)
-            self._inputs = MidiInputs(rtmidi.API_UNIX_JACK, self._client)
+            self._inputs = MidiInputs(rtmidi.API_UNIX_JACK, self._client, self._notices.label)
         elif os.path.exists(ALSA_SEQUENCER):
             self._inputs = MidiInputs(rtmidi.API_LINUX_ALSA, self._client)
 

@@ -54,7 +54,8 @@ class Batch:
         self._send, self._refuse = send, refuse
         self._changes: dict[str, float] = {}
         self._first_address = ""
-        self._after: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+        # In order, and once each: a bundle that asks a thousand times for one value gets one answer.
+        self._after: dict[tuple[Callable[..., None], tuple[object, ...]], None] = {}
 
     def run(self, messages: tuple[Message, ...], late: dict[Verb, Callable[[], None]]) -> None:
         """Does what `messages` say and answers them. `late` answers what only the server knows, by verb."""
@@ -79,7 +80,7 @@ class Batch:
             return
         act = late.get(target.verb)
         if act is not None:
-            self._after.append((act, ()))
+            self._later(act)
         else:
             _TAKE[target.verb](self, target, arguments)
 
@@ -94,7 +95,7 @@ class Batch:
             return
         self._refuse(refused)
         # An echo would tell of a change that was not made; questions are still answered, with what holds.
-        self._after = [(act, arguments) for act, arguments in self._after if act != self._echo]
+        self._after = {call: None for call in self._after if call[0] != self._echo}
 
     def _guarded(self, act: Callable[..., None], *arguments: object) -> None:
         try:
@@ -103,6 +104,10 @@ class Batch:
             self._refuse(OscError(error.code, error.slug, self._first_address, str(error)))
         except OscError as error:
             self._refuse(error)
+
+    def _later(self, act: Callable[..., None], *arguments: object) -> None:
+        """Calls `act` when the knobs are set."""
+        self._after[act, arguments] = None
 
     def _change(self, target: Target, knob: Knob, value: float) -> None:
         self._first_address = self._first_address or target.address
@@ -113,47 +118,48 @@ class Batch:
     def _knob(self, target: Target, arguments: tuple[Argument, ...]) -> None:
         knob = _knob_of(target)
         if not arguments or arguments[0] is None:
-            self._after.append((self._tell, (target, knob)))
+            self._later(self._tell, target)
             return
         value = _one_number(target, arguments)
         self._change(target, knob, value)
         if not _same(knob.clamp(value), value):
-            self._after.append((self._echo, (target, knob)))
+            self._later(self._echo, target)
 
     def _norm(self, target: Target, arguments: tuple[Argument, ...]) -> None:
         knob = _knob_of(target)
         if not arguments or arguments[0] is None:
-            self._after.append((self._tell, (target, knob)))
+            self._later(self._tell, target)
             return
         norm = _one_number(target, arguments)
         self._change(target, knob, knob.from_norm(norm))
         # A whole-number knob moves in steps: the fader may stand anywhere on a step without being corrected.
         if not 0 <= norm <= 1:
-            self._after.append((self._echo, (target, knob)))
+            self._later(self._echo, target)
 
     def _reset(self, target: Target, arguments: tuple[Argument, ...]) -> None:
         knob = _knob_of(target)
         if fires(target.address, arguments):
             self._change(target, knob, knob.default)
-            self._after.append((self._echo, (TARGETS[f"/demond/knob/{knob.name}"], knob)))
+            self._later(self._echo, TARGETS[f"/demond/knob/{knob.name}"])
 
-    def _tell(self, target: Target, knob: Knob) -> None:
+    def _tell(self, target: Target) -> None:
+        knob = _knob_of(target)
         value = self._control.value(knob.name)
         self._send(target.address, knob.to_norm(value) if target.verb is Verb.KNOB_NORM else as_argument(knob, value))
 
-    def _echo(self, target: Target, knob: Knob) -> None:
-        self._tell(target, knob)
+    def _echo(self, target: Target) -> None:
+        self._tell(target)
 
     def _prompt(self, target: Target, arguments: tuple[Argument, ...]) -> None:
         if not arguments or arguments[0] is None:
-            self._after.append((self._tell_prompt, (target,)))
+            self._later(self._tell_prompt, target)
             return
         text = arguments[0]
         if len(arguments) > 1 or not isinstance(text, str):
             raise OscError(400, "bad_args", target.address, "a prompt is one text (s)")
         if len(text) > PROMPT_LIMIT:
             raise OscError(413, "too_large", target.address, f"a prompt may have {PROMPT_LIMIT} characters")
-        self._after.append((self._set_prompt, (target, text)))
+        self._later(self._set_prompt, target, text)
 
     def _set_prompt(self, target: Target, text: str) -> None:
         try:
@@ -166,7 +172,7 @@ class Batch:
 
     def _reload(self, target: Target, arguments: tuple[Argument, ...]) -> None:
         if fires(target.address, arguments):
-            self._after.append((self._mapping.reload, (self._done(target.address),)))
+            self._later(self._mapping.reload, self._done(target.address))
 
     def _done(self, address: str) -> Callable[[Outcome], None]:
         """Answers a slow request; it may be called long after this batch."""
@@ -180,10 +186,10 @@ class Batch:
 
     def _list(self, target: Target, arguments: tuple[Argument, ...]) -> None:
         for knob in KNOBS:
-            self._after.append((self._tell, (TARGETS[f"/demond/knob/{knob.name}"], knob)))
+            self._later(self._tell, TARGETS[f"/demond/knob/{knob.name}"])
 
     def _status(self, target: Target, arguments: tuple[Argument, ...]) -> None:
-        self._after.append((self._tell_status, (target,)))
+        self._later(self._tell_status, target)
 
     def _tell_status(self, target: Target) -> None:
         text = json.dumps(self._control.status())
@@ -195,7 +201,7 @@ class Batch:
         count = whole(target.address, arguments[0]) if arguments and arguments[0] is not None else TRACE_DEFAULT
         if not 1 <= count <= TRACE_LIMIT:
             raise OscError(400, "bad_args", target.address, f"the number of changes is 1 to {TRACE_LIMIT}")
-        self._after.append((self._tell_trace, (target, count)))
+        self._later(self._tell_trace, target, count)
 
     def _tell_trace(self, target: Target, count: int) -> None:
         changes = self._control.trace(count)
@@ -206,7 +212,7 @@ class Batch:
     def _sync(self, target: Target, arguments: tuple[Argument, ...]) -> None:
         if not arguments or arguments[0] is None or arguments[0] is IMPULSE:
             raise OscError(400, "bad_args", target.address, "a whole number (i) is wanted, to be sent back")
-        self._after.append((self._send, ("/demond/synced", _fitting(target, whole(target.address, arguments[0])))))
+        self._later(self._send, "/demond/synced", _fitting(target, whole(target.address, arguments[0])))
 
 
 _TAKE: dict[Verb, Callable[[Batch, Target, tuple[Argument, ...]], None]] = {

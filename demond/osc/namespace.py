@@ -6,6 +6,7 @@ it. How arguments become numbers and texts is here as well, because it is part o
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from dataclasses import dataclass
@@ -149,7 +150,7 @@ PROMPT_LIMIT = 4_096
 """The longest prompt in characters."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Target:
     """What an address stands for: the verb, and the knob or prompt slot that it is about."""
 
@@ -188,7 +189,12 @@ def unknown(address: str) -> OscError:
     shown = address[:128]
     if _WILDCARDS.intersection(address):
         return OscError(400, "bad_args", shown, "address patterns (? * [ ] { }) are not taken; spell the address out")
-    return OscError(404, "unknown_address", shown, f"nothing listens on {shown}{did_you_mean(shown, TARGETS)}")
+    return OscError(404, "unknown_address", shown, f"nothing listens on {shown}{_nearest(shown)}")
+
+
+@functools.lru_cache(maxsize=256)  # the search takes a millisecond, and a wrong widget sends the same for ever
+def _nearest(address: str) -> str:
+    return did_you_mean(address, TARGETS)
 
 
 # Python's own float() takes "nan", "1_000" and blanks, too.

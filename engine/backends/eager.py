@@ -58,26 +58,33 @@ class EagerBackend:
         rows = torch.cat([self._modulation(time) for time in t])
         context = context.to(self._dtype).expand(batch, -1, -1)
         kv = kv.expand(-1, -1, batch, -1, -1, -1)
-        mask = None if mask is None else mask.to(self._dtype).expand(batch, -1)
-        out = torch.empty_like(x)
-        if self.device.type == "cpu":
+        if mask is not None:
+            mask = (mask if mask.dtype == torch.bool else mask.to(self._dtype)).expand(batch, -1)
+        run = self._row_by_row if self.device.type == "cpu" else self._at_once
+        return run(x.to(self._dtype), rows, context, kv, mask)
 
-            @torch.inference_mode()
-            def run(i: int) -> None:
-                row = slice(i, i + 1)
-                own = None if mask is None else mask[row]
-                out[row] = self._model(x[row].to(self._dtype), rows[row], context[row], kv[:, :, row], own)
+    def _row_by_row(self, x: Tensor, rows: Tensor, context: Tensor, kv: Tensor, mask: Tensor | None) -> Tensor:
+        out = torch.empty_like(x, dtype=torch.float32)
 
-            for _ in map(run, range(batch)) if self._pool is None else self._pool.map(run, range(batch)):
-                pass
-            return out
-        short = max(0, self._batch - batch)
+        @torch.inference_mode()
+        def run(i: int) -> None:
+            row = slice(i, i + 1)
+            out[row] = self._model(
+                x[row], rows[row], context[row], kv[:, :, row], None if mask is None else mask[row]
+            )
+
+        for _ in map(run, range(len(x))) if self._pool is None else self._pool.map(run, range(len(x))):
+            pass
+        return out
+
+    def _at_once(self, x: Tensor, rows: Tensor, context: Tensor, kv: Tensor, mask: Tensor | None) -> Tensor:
+        batch, short = len(x), max(0, self._batch - len(x))
         if short:  # rows of zeros, which nobody reads
             x, rows, context = (F.pad(y, (0, 0, 0, 0, 0, short)) for y in (x, rows, context))
             kv = F.pad(kv, (0, 0, 0, 0, 0, 0, 0, short))
             mask = None if mask is None else F.pad(mask, (0, 0, 0, short))
-        out.copy_(self._model(x.to(self._dtype), rows, context, kv, mask)[:batch])
-        return out
+        v: Tensor = self._model(x, rows, context, kv, mask)
+        return v[:batch].float().clone()
 
     def _modulation(self, t: float) -> Tensor:
         """The modulation rows [1,7,d] of one time, computed alone so that they are the same in every batch."""

@@ -299,4 +299,4 @@ def _fuse(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest: objec
         e = F.linear(F.silu(e), r["linear_2.weight"], r["linear_2.bias"])
         rows = F.linear(F.silu(e), r["time_proj.weight"], r["time_proj.bias"])
         for name, constant in ((f"{prefix}time_embed.time_proj.bias", rows), (f"{prefix}scale_shift_table", e)):
-            state[name] = state[name].float() + constant
+            state[name] = (state[name].float() + constant).to(state[name].dtype)

@@ -15,7 +15,7 @@ from torch import Tensor
 from engine import CheckpointError, embedded
 from engine.model.checkpoint import load_transformer, tensor_shapes
 from engine.model.dit import DiT
-from tests.engine.conftest import SIZES
+from tests.engine.conftest import SIZES, gaussian
 
 CPU = torch.device("cpu")
 Weights = dict[str, Tensor]
@@ -90,6 +90,22 @@ def test_the_original_release_s_names_are_understood(save: Callable[..., Path], 
             name = name.replace(ours, theirs)
         original[f"decoder.{name}"] = tensor
     assert same(load(save(original)), whole)
+
+
+@torch.inference_mode()
+def test_a_bf16_model_runs_and_keeps_its_times_in_fp32(save: Callable[..., Path], weights: Weights) -> None:
+    root = save({name: tensor / max(1, tensor.shape[-1]) ** 0.5 for name, tensor in weights.items()})
+    exact, half = load(root), load_transformer(root, CPU, torch.bfloat16)
+    half.bf16_grid = False
+    assert {p.dtype for p in half.time_embed.parameters()} == {torch.float32}
+    assert {p.dtype for n, p in half.named_parameters() if not n.startswith("time_embed")} == {torch.bfloat16}
+    x, context, states = gaussian(1, 40, 64, seed=1), gaussian(1, 40, 128, seed=2), gaussian(1, 5, 24, seed=3)
+    rows = exact.modulation(torch.tensor([0.5]))
+    assert torch.equal(half.modulation(torch.tensor([0.5])), rows)
+    v = exact(x, rows, context, exact.keys_values(states))
+    rough = half(x.bfloat16(), rows, context.bfloat16(), half.keys_values(states.bfloat16()))
+    assert rough.dtype == torch.bfloat16
+    assert (rough.float() - v).square().mean().sqrt() < 0.05 * v.square().mean().sqrt()
 
 
 def test_missing_unknown_and_misshapen_tensors_are_all_named(save: Callable[..., Path], weights: Weights) -> None:

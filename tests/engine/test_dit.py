@@ -28,7 +28,7 @@ SIZES = Sizes(
 def oracle() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model: nn.Module = AceStepTransformer1DModel(**asdict(SIZES))  # type: ignore[no-untyped-call]
+        model: nn.Module = AceStepTransformer1DModel(**asdict(SIZES))  # type: ignore[no-untyped-call, assignment]
         return model.eval()
 
 

@@ -210,6 +210,20 @@ def test_rows_on_many_threads_are_the_rows_of_one(backend: EagerBackend) -> None
     assert torch.equal(torch.cat(alone), backend.velocity(x, times, context, kv, mask))
 
 
+@pytest.mark.parametrize("batch", [1, 3, 4])
+def test_rows_at_once_padded_to_the_prepared_batch_are_the_rows_one_by_one(backend: EagerBackend, batch: int) -> None:
+    """What a GPU does, within rounding."""
+    x, context = gaussian(batch, 50, 64, seed=1), gaussian(1, 50, 128, seed=2)
+    kv, mask = backend.keys_values(gaussian(1, 5, 24, seed=3)), torch.tensor([[True] * 4 + [False]])
+    times = [0.2, 0.5, 0.9, 1.0][:batch]
+    at_once = EagerBackend(backend._model)
+    at_once.prepare(4, 50, 5)
+    at_once._row_by_row = at_once._at_once  # type: ignore[method-assign]
+    difference = at_once.velocity(x, times, context, kv, mask) - backend.velocity(x, times, context, kv, mask)
+    assert difference.shape == x.shape
+    assert difference.abs().max() < 1e-5
+
+
 def test_a_velocity_is_owned_by_its_caller(backend: EagerBackend) -> None:
     x, context = gaussian(1, 50, 64, seed=1), gaussian(1, 50, 128, seed=2)
     kv = backend.keys_values(gaussian(1, 5, 24, seed=3))

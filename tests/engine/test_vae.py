@@ -33,7 +33,7 @@ def bar() -> Tensor:
 def small_oobleck(seed: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model: nn.Module = AutoencoderOobleck(  # type: ignore[no-untyped-call]
+        model: nn.Module = AutoencoderOobleck(  # type: ignore[no-untyped-call, assignment]
             encoder_hidden_size=128,
             downsampling_ratios=[2, 4, 4, 6, 10],
             channel_multiples=[1, 1, 1, 1, 1],

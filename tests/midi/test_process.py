@@ -77,6 +77,11 @@ def jack_sender(server: str) -> Iterator[Callable[[], None]]:
         process.wait(5)
 
 
+def listed_ports(server: str) -> str:
+    command = ["jack_lsp"]
+    return subprocess.run(command, env=environment(server), capture_output=True, text=True, check=False).stdout
+
+
 class Running:
     """The MIDI process, as the daemon sees it."""
 
@@ -163,6 +168,16 @@ def test_a_controller_that_is_back_at_once_is_seen_to_leave_and_come() -> None:
         first, second = midi.port_lists()[:2]
     assert not any("pad" in port for port in first)
     assert any("pad" in port for port in second)
+
+
+def test_a_port_of_the_servers_driver_is_known_by_its_alias() -> None:
+    with running_jackd(sync=False) as server, jack_sender(server.name) as _:
+        wait_for(lambda: "pad:out" in listed_ports(server.name), 8, "the port is there")
+        alias = ["jack_alias", "pad:out", "nanoKONTROL2:midi/capture_1"]
+        subprocess.run(alias, env=environment(server.name), check=True)
+        with Running(server.name) as midi:
+            midi.until(lambda: len(midi.ports()) == 2, 8, "the port is open")
+            assert midi.ports()[1] == "pad:out (nanoKONTROL2:midi/capture_1)"
 
 
 def test_a_killed_and_restarted_jack_server_is_found_again() -> None:

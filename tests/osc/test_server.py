@@ -256,6 +256,14 @@ def test_a_bundle_sets_all_its_knobs_in_one_call_and_answers_after_it() -> None:
     play(scene)
 
 
+def test_a_bundle_that_asks_a_thousand_times_gets_one_answer() -> None:
+    async def scene(client: Surface) -> None:
+        assert len(await client.answers_to(encode_bundle([encode("/demond/status")] * 1000))) == 1
+        assert len(await client.answers_to(encode_bundle([encode("/demond/knobs")] * 1000))) == len(KNOBS)
+
+    play(scene)
+
+
 def test_a_bad_message_in_a_bundle_is_answered_and_the_rest_is_done() -> None:
     async def scene(client: Surface) -> None:
         blob = b"/demond/knob/denoise\0\0\0\0,b\0\0\0\0\0\0"

@@ -141,7 +141,7 @@ class _Play:
         gc.collect()
         gc.freeze()
         if self._wait_for_jack():
-            session.attach(_Port(self._loop))
+            session.attach(_Port(self._loop), keep=self._loop.geometry().generation > 0)
             self._channel.send(Playing(rate=self._loop.audio().rate))
         while self._running:
             self._step()

@@ -90,15 +90,14 @@ def main(
                 progress=loading,
             )
             task = progress.add_task("rendering", total=seconds)
-
-            def turn(at: float) -> engine.Knobs:
-                progress.update(task, completed=at)
-                return knobs_of(state)
-
-            started = time.monotonic()
-            music = session.render(seconds, turn)
+            started, frames = time.monotonic(), 0
+            kind, container = _FORMATS[out.suffix.lower()], out.suffix[1:].upper()
+            with soundfile.SoundFile(part, "w", _RATE, 2, kind, format=container) as file:
+                for block in session.stream(seconds, knobs_of(state)):
+                    file.write(block)
+                    frames += len(block)
+                    progress.update(task, completed=frames / _RATE)
             took = time.monotonic() - started
-            soundfile.write(part, music, _RATE, _FORMATS[out.suffix.lower()], format=out.suffix[1:].upper())
         part.replace(out)
     except (engine.CheckpointError, engine.SourceError, engine.PromptError, engine.DeviceError, OSError) as error:
         console.print(f"demond: {error}", markup=False, soft_wrap=True)

@@ -46,10 +46,14 @@ class Performance:
         port: LoopPort,
         source: Tensor,
         clock: Callable[[], int] = time.monotonic_ns,
+        keep: bool = False,
     ) -> None:
-        """`source` audio [2,N] at 48 kHz is what the loop holds first. Raises `RateError`."""
+        """`source` audio [2,N] at 48 kHz is what the loop holds first, unless it is to `keep` what it has.
+
+        Raises `RateError`.
+        """
         self._ring, self._guides, self._clock = ring, guides, clock
-        self.playback = Playback(vae, port, source, clock)
+        self.playback = Playback(vae, port, source, clock, keep)
         self._settled: tuple[Knobs, Guide] | None = None
         self._ticks_between = math.ceil(ring.steps / ring.depth)
 

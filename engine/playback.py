@@ -100,16 +100,22 @@ class Playback:
     """Writes latents of one loop into one port."""
 
     def __init__(
-        self, vae: Vae, port: LoopPort, source: Tensor, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        vae: Vae,
+        port: LoopPort,
+        source: Tensor,
+        clock: Callable[[], int] = time.monotonic_ns,
+        keep: bool = False,
     ) -> None:
-        """Fills the port's loop with `source` audio [2,N] at 48 kHz.
+        """Fills the port's loop with `source` audio [2,N] at 48 kHz, or keeps what an earlier engine left in it.
 
         `clock` gives nanoseconds. Raises `RateError` when the port's rate cannot hold whole latent frames.
         """
         self._vae, self._port, self._clock = vae, port, clock
         self._rate = port.rate
         self._hop = hop_at(self._rate)
-        port.replace(self._rate, _resampled_loop(source.T.numpy(), SAMPLE_RATE, self._rate))
+        if not (keep and port.frames == source.shape[1] * self._rate // SAMPLE_RATE):
+            port.replace(self._rate, _resampled_loop(source.T.numpy(), SAMPLE_RATE, self._rate))
         self.lead = LeadController(port.rate, port.period, port.port_latency, port.frames)
         self._result: Result | None = None
         self._ready_ns = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -59,8 +59,8 @@ class Session:
         """Loads everything and warms up; `progress(stage, share)` is called on the way.
 
         `checkpoint` and `source` default to what ships inside. `device` is `cpu`, `cuda` or `auto`. `threads` run
-        slots beside each other on the CPU; by default one core is left to the audio. Raises `CheckpointError`,
-        `SourceError`, `PromptError` or :class:`DeviceError`.
+        slots beside each other on the CPU; by default on both cores of two, on all but one of more. Raises
+        `CheckpointError`, `SourceError`, `PromptError` or :class:`DeviceError`.
         """
         root = checkpoint or embedded.CHECKPOINT
         if not root.is_dir():
@@ -68,7 +68,10 @@ class Session:
         target = _device(device)
         torch.set_flush_denormal(True)
         torch.set_num_threads(1)  # rows are shared among threads, not the products inside them
-        threads = threads or max(1, min(depth, (os.cpu_count() or 2) - 1))
+        cores = os.cpu_count() or 1
+        # The audio process runs in real time and takes its few microseconds from whichever core it likes; leaving it
+        # one of two would cost half the speed.
+        threads = threads or min(depth, cores if cores <= 2 else cores - 1)
         dtype = torch.bfloat16 if target.type == "cuda" else torch.float32
 
         self._audio = torch.from_numpy(load_source(source or embedded.CLIP))
@@ -99,9 +102,13 @@ class Session:
         self._worker = ThreadPoolExecutor(1, "conditioning", torch.set_flush_denormal, (True,))
         self._encoded: queue.SimpleQueue[tuple[PromptSlot, Condition, Future[str]]] = queue.SimpleQueue()
 
-    def attach(self, port: LoopPort) -> None:
-        """Fills `port` with the source at its rate and plays into it from now on. Raises `RateError`."""
-        self._performance = self._new_performance(port, self._guides, time.monotonic_ns)
+    def attach(self, port: LoopPort, keep: bool = False) -> None:
+        """Fills `port` with the source at its rate and plays into it from now on.
+
+        With `keep`, a loop of the source's length at the port's rate stays as it is: an engine that takes another's
+        place is not heard. Raises `RateError`.
+        """
+        self._performance = self._new_performance(port, self._guides, time.monotonic_ns, keep)
 
     def step(self, knobs: Knobs) -> Step:
         """Commits prompts that are ready, then one tick and its writes, or the idle top-up. Never waits.
@@ -151,17 +158,27 @@ class Session:
     def render(
         self, seconds: float, knobs: Knobs | Callable[[float], Knobs], rate: int = SAMPLE_RATE
     ) -> NDArray[np.float32]:
-        """`seconds` of what would be heard, [frames,2] at `rate`, without JACK and with a playhead in steps of 80 ms.
+        """`seconds` of what would be heard, [frames,2] at `rate`, without JACK. See :meth:`stream`."""
+        blocks = list(self.stream(seconds, knobs, rate))
+        return np.concatenate(blocks) if blocks else np.zeros((0, 2), np.float32)
 
-        `knobs` are constant, or a function of the seconds played. The same seed and knobs give the same bits.
+    def stream(
+        self, seconds: float, knobs: Knobs | Callable[[float], Knobs], rate: int = SAMPLE_RATE
+    ) -> Iterator[NDArray[np.float32]]:
+        """`seconds` of what would be heard, in blocks [frames,2] of 80 ms at `rate`, without JACK.
+
+        One pass of the loop is played unheard first, so that the music is the model's from the first sample on.
+        `knobs` are constant, or a function of the seconds heard. The same seed and knobs give the same bits.
         """
         port = VirtualPort(rate)
         performance = self._new_performance(port, self._new_guides(), port.clock)
-        heard, total, stride = [], int(seconds * rate), int(RENDER_STEP * rate)
+        total, stride = int(seconds * rate), int(RENDER_STEP * rate)
+        for unheard in range(0, port.frames, stride):
+            performance.step(knobs(0.0) if callable(knobs) else knobs)
+            port.play(min(stride, port.frames - unheard))
         for at in range(0, total, stride):
             performance.step(knobs(at / rate) if callable(knobs) else knobs)
-            heard.append(port.play(min(stride, total - at)))
-        return np.concatenate(heard) if heard else np.zeros((0, 2), np.float32)
+            yield port.play(min(stride, total - at))
 
     def close(self) -> None:
         """Ends the worker thread. May be called twice."""
@@ -172,9 +189,11 @@ class Session:
             silence = self._conditioner.silence
             return Guides(self._backend, self._hint, silence, self._conditions["a"], self._conditions["b"])
 
-    def _new_performance(self, port: LoopPort, guides: Guides, clock: Callable[[], int]) -> Performance:
+    def _new_performance(
+        self, port: LoopPort, guides: Guides, clock: Callable[[], int], keep: bool = False
+    ) -> Performance:
         ring = Ring(self._backend, self._latents, self.depth, self.steps)
-        return Performance(ring, guides, self._vae, port, self._audio, clock)
+        return Performance(ring, guides, self._vae, port, self._audio, clock, keep)
 
 
 def _device(name: str) -> torch.device:

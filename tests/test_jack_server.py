@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import jack
 import pytest
 
 from demond import jack_server
@@ -29,14 +30,33 @@ def test_a_started_server_is_found_until_it_is_stopped() -> None:
         assert not jack_server.find_server(server.name)
 
 
-def test_a_frozen_server_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jack_server, "_ASK_SECONDS", 0.7)
+def test_a_frozen_server_is_one_because_its_name_is_taken() -> None:
     with running_jackd(sync=False) as server:
         os.kill(server.pid, signal.SIGSTOP)
         try:
-            assert not jack_server.find_server(server.name)
+            assert jack_server.find_server(server.name)
         finally:
             os.kill(server.pid, signal.SIGCONT)
+
+
+def test_asking_makes_no_client_of_the_server() -> None:
+    with running_jackd() as server:
+        client = jack.Client("listener", no_start_server=True, servername=server.name)
+        seen: list[str] = []
+        client.set_client_registration_callback(lambda name, registered: seen.append(name))
+        client.activate()
+        for _ in range(20):
+            assert jack_server.find_server(server.name)
+        jack.Client("marker", no_start_server=True, servername=server.name).close()
+        wait_for(lambda: seen.count("marker") == 2, 2, "the marker was seen")
+        client.close()
+    assert set(seen) == {"marker"}
+
+
+def test_libjack_finds_a_server_whose_socket_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_jackd() as server:
+        monkeypatch.setattr(jack_server, "_SOCKET_FOLDERS", ())
+        assert jack_server.find_server(server.name)
 
 
 def test_a_server_that_cannot_start_says_why_in_jackds_own_words() -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import watchfiles
 
 log = logging.getLogger(__name__)
+# It reports each event as information: of a log file in a watched folder, that would be without end.
+logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
 STEP_MS = 20
 """A change is reported when this long nothing else has changed: an editor writes a file in several steps."""
@@ -35,9 +37,10 @@ async def changes(files: Callable[[], Iterable[Path]]) -> AsyncIterator[None]:
             await asyncio.sleep(LOOK_SECONDS)
             seen = _stamps(files())
             continue
+        ours = _spellings(seen)
         watch = watchfiles.awatch(
             *folders,
-            watch_filter=None,
+            watch_filter=lambda _, path, ours=ours: path in ours,  # type: ignore[misc]
             step=STEP_MS,
             debounce=DEBOUNCE_MS,
             recursive=False,
@@ -78,5 +81,9 @@ def _stamp(file: Path) -> _Stamp:
 
 def _folders(file: Path) -> set[str]:
     """Where a change to `file` shows: its folder, and that of the file it is a link to."""
-    paths = (os.path.abspath(file), os.path.realpath(file))
-    return {folder for path in paths if os.path.isdir(folder := os.path.dirname(path))}
+    return {folder for path in _spellings([file]) if os.path.isdir(folder := os.path.dirname(path))}
+
+
+def _spellings(files: Iterable[Path]) -> set[str]:
+    """The paths that the system may report a change to `files` by."""
+    return {spelling for file in files for spelling in (os.path.abspath(file), os.path.realpath(file))}

@@ -219,6 +219,17 @@ def test_a_new_rate_keeps_the_music_and_its_place(playback: Playback, port: Virt
     assert written(playback.write(result(OTHER))).frames > (KEEP - 1) * 1_764
 
 
+def test_an_engine_that_takes_anothers_place_leaves_the_loop_as_it_is(port: VirtualPort) -> None:
+    left = np.full((LOOP, 2), 0.25, np.float32)
+    port.replace(48_000, left)
+    Playback(ToneVae(), port, ToneVae().decode(SOURCE), port.clock, keep=True)
+    assert np.array_equal(port.loop, left)
+    port.replace(48_000, left[: LOOP // 2])
+    Playback(ToneVae(), port, ToneVae().decode(SOURCE), port.clock, keep=True)
+    assert len(port.loop) == LOOP
+    assert not np.array_equal(port.loop, left)
+
+
 def test_a_rate_without_whole_frames_is_refused_in_words(port: VirtualPort) -> None:
     port.rate = 47_999
     with pytest.raises(RateError, match="47999 Hz"):

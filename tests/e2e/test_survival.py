@@ -12,6 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from demond.jack_server import DummyServer
@@ -38,11 +39,14 @@ def state(instrument: Instrument, knobs: list[str]) -> tuple[list[float], dict[s
     return [instrument.value(knob) for knob in knobs], instrument.status()["prompt"]
 
 
-def test_a_killed_engine_is_not_heard_and_forgets_nothing(jackd: DummyServer, tmp_path: Path) -> None:
+def test_a_killed_engine_is_not_heard_and_forgets_nothing(
+    jackd: DummyServer, tmp_path: Path, four_seconds: Path
+) -> None:
+    """Half the kills come while the loop repeats, and it must go on to the sample; half in the midst of a change."""
     dice = random.Random(7)  # noqa: S311 (the same settings in every run)
     knobs = ["denoise", "seed", "shift", "feedback", "hint_strength", "volume_db"]
-    with Instrument(jackd.name, tmp_path / "log") as instrument:
-        instrument.until_playing()
+    with Instrument(jackd.name, tmp_path / "log", "--source", str(four_seconds)) as instrument:
+        loop = instrument.until_playing()["audio"]["loop_frames"]
         for kill in range(1, KILLS + 1):
             instrument.client.ask("/demond/knob/denoise", dice.random())
             instrument.client.ask("/demond/knob/seed", dice.randrange(2**31))
@@ -51,16 +55,25 @@ def test_a_killed_engine_is_not_heard_and_forgets_nothing(jackd: DummyServer, tm
             before = state(instrument, knobs)
             ticks = instrument.status()["engine"]["tick"]
             instrument.until(lambda s, t=ticks: s["engine"]["tick"] != t, "the engine works on the change")
+            at_rest = kill % 2 == 1
+            if at_rest:
+                instrument.until(lambda s: s["engine"]["idle"], "the whole loop is up to date")
             with Capture(instrument.outputs, PATIENCE, jackd.name) as capture:
+                heard = instrument.status()["audio"]["playhead"]
+                if at_rest:
+                    instrument.until(lambda s, h=heard: s["audio"]["playhead"] > h + loop, "one pass is recorded")
                 instrument.kill("engine")
                 instrument.until(
-                    lambda s, n=kill: s["engine"]["restarts"] == n and s["engine"]["state"] == "playing",
-                    "the engine plays again",
+                    lambda s, n=kill: s["engine"]["restarts"] == n and s["engine"]["idle"],
+                    "the new engine has brought the loop up to date",
                 )
-                instrument.until(lambda s: s["engine"]["writes"] > 2, "the new engine writes")
                 capture.stop()
-                assert clicks(capture.audio, capture.rate) == []
-                assert longest_silence(capture.audio, capture.rate) < 0.1
+                audio = capture.audio
+                assert capture.skipped == 0
+                assert clicks(audio, capture.rate) == []
+                assert longest_silence(audio, capture.rate) < 0.1
+                if at_rest:
+                    assert np.abs(audio[loop:] - audio[:-loop]).max() < 1e-4
             assert state(instrument, knobs) == before
 
 

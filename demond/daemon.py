@@ -52,6 +52,7 @@ _CYCLES_STILL_SECONDS = 1.0
 _AUDIO_SILENT_SECONDS = 3.0
 _CONNECTING_SILENT_SECONDS = 10.0
 """libjack's calls hang while a server is frozen and go on when it is not, so there is no haste to replace them."""
+_MIDI_SILENT_SECONDS = 8.0
 _ENGINE_SILENT_SECONDS = 10.0
 _LOADING_SILENT_SECONDS = 180.0
 
@@ -93,7 +94,7 @@ class Daemon:
         self.jack: JackState | None = None
         self.midi: MidiPorts | None = None
         self.server_is_ours = False
-        self._engine_seen = self._audio_seen = time.monotonic()
+        self._engine_seen = self._audio_seen = self._midi_seen = time.monotonic()
         self._cycles = 0
         self._cycles_moved = time.monotonic()
 
@@ -206,7 +207,15 @@ class Daemon:
         if midi.backend != "none":
             arguments = ["--client-name", jack.client, "--backend", midi.backend]
             self.midi_child = Child(
-                Plan("the MIDI process", "demond.midi.process", arguments, self._from_midi, environment=environment)
+                Plan(
+                    "the MIDI process",
+                    "demond.midi.process",
+                    arguments,
+                    self._from_midi,
+                    on_start=self._midi_started,
+                    hung=self._midi_hung,
+                    environment=environment,
+                )
             )
             children.append(self.midi_child)
 
@@ -360,7 +369,17 @@ class Daemon:
 
     # -- MIDI ---------------------------------------------------------------------------------------------------
 
+    def _midi_started(self, send: Callable[[Message], bool]) -> None:
+        self._midi_seen = time.monotonic()
+
+    def _midi_hung(self) -> str | None:
+        """It says its ports every two seconds; while libjack hangs in it, it does not."""
+        if time.monotonic() - self._midi_seen > _MIDI_SILENT_SECONDS:
+            return f"gave no sign of life for {_MIDI_SILENT_SECONDS:.0f} s"
+        return None
+
     def _from_midi(self, message: AnyMessage) -> None:
+        self._midi_seen = time.monotonic()
         if isinstance(message, MidiIn):
             self.mapping.midi(message.port, bytes.fromhex(message.data), message.time_ns)
         elif isinstance(message, MidiPorts):

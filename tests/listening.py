@@ -20,9 +20,11 @@ from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter1d
 
+from demond.bench.clicks import clicks, longest_silence
 from tests.native import program
+
+__all__ = ["Capture", "clicks", "longest_silence"]
 
 _numbers = itertools.count()
 
@@ -105,34 +107,3 @@ class Capture:
             self._audio = np.fromfile(self._file, np.float32).reshape(-1, self.channels)
             self._cycles = np.fromfile(f"{self._file}.cycles", np.uint32).reshape(-1, 2)
         return self._result
-
-
-def clicks(audio: NDArray[np.float32], rate: int, times: float = 12.0, floor: float = 0.004) -> list[int]:
-    """The frames at which a click is heard: a step, a lost or repeated stretch, a single wrong sample.
-
-    Looks at the second difference, which flattens music (its energy lies low) and keeps steps. A click stands out of
-    what surrounds it: the value must be above `times` the 99th percentile of the 20 ms around it (its own 1 ms left
-    out) and above `floor` (-48 dB of full scale). Drums do not fire, because their attack fills the surroundings too.
-    Clicks within 5 ms count as one.
-    """
-    if len(audio) < 3:
-        return []
-    bend = np.abs(np.diff(audio.astype(np.float64), n=2, axis=0)).max(axis=1)
-    around, own, apart = int(0.010 * rate), max(1, int(0.0005 * rate)), int(0.005 * rate)
-    found: list[int] = []
-    for at in np.flatnonzero((bend > floor) & (bend == maximum_filter1d(bend, 2 * apart + 1))):
-        if found and at + 1 - found[-1] <= apart:
-            continue
-        before, after = bend[max(0, at - around) : max(0, at - own)], bend[at + own + 1 : at + around]
-        # A note may begin here: then what follows is as rough as this. A click has calm on both sides.
-        calm = max((float(np.percentile(side, 99)) for side in (before, after) if len(side) >= 8), default=0.0)
-        if bend[at] > times * calm:
-            found.append(int(at) + 1)
-    return found
-
-
-def longest_silence(audio: NDArray[np.float32], rate: int, level: float = 1e-5) -> float:
-    """The longest time in s for which no channel rises above `level` (-100 dB of full scale)."""
-    loud = np.flatnonzero(np.abs(audio).max(axis=1) > level)
-    edges = np.concatenate(([-1], loud, [len(audio)]))
-    return float(np.max(np.diff(edges) - 1)) / rate

@@ -49,8 +49,8 @@ def tonal(seed: int, seconds: float = 1.0) -> np.ndarray:
 
 
 @settings(deadline=None, max_examples=60)
-@given(seed=st.integers(0, 10**6), at=st.integers(2000, 40_000), size=st.floats(0.15, 0.8))
-def test_a_step_of_a_sixth_of_full_scale_is_heard(seed: int, at: int, size: float) -> None:
+@given(seed=st.integers(0, 10**6), at=st.integers(2000, 40_000), size=st.floats(0.25, 0.8))
+def test_a_step_of_a_quarter_of_full_scale_is_heard(seed: int, at: int, size: float) -> None:
     sound = tonal(seed)
     sound[at:] += np.float32(size)
     found = clicks(sound, RATE)
@@ -79,7 +79,7 @@ def test_a_lost_period_is_heard_unless_the_ends_happen_to_meet() -> None:
     for seed in range(40):
         sound = tonal(seed)
         heard += bool(clicks(np.concatenate([sound[:20_000], sound[20_256:]]), RATE))
-    assert heard >= 28
+    assert heard >= 34
 
 
 def test_short_or_silent_recordings_have_no_clicks() -> None:

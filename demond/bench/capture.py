@@ -72,6 +72,11 @@ class Capture:
             raise ValueError(f"frames {first} to {first + count} are not held; there are {self.frames}")
         return self._audio[:, np.arange(first, first + count) % _FRAMES].T.copy()
 
+    def cycles(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of every cycle that is held: the number of its first frame, and the server's frame time there."""
+        held = np.arange(max(0, self._cycles - _CYCLES + 64), self._cycles) % _CYCLES
+        return self._first_frames[held], self._times[held]
+
     def frame_at(self, time: int) -> int:
         """The number of the received frame that was played at the server's frame time `time`."""
         cycle = self._cycle(self._times, time)

@@ -10,7 +10,7 @@ lives in a process that can be killed.
 from __future__ import annotations
 
 import contextlib
-from collections import deque
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +20,8 @@ OWN_PORT = "midi_in"
 """The port that other programs can be connected to by hand."""
 QUEUE_SIZE = 4_096
 """Messages that rtmidi keeps between two polls: more than a second of a flood from eight faders."""
+CONNECT_SECONDS = 0.25
+"""A new connection shows after the server's next cycle, at most 0.19 s later (8,192 frames at 44.1 kHz)."""
 _SKIPPED = ("midi through",)
 """Names (in small letters) that are not opened: ALSA's loop-back, which would repeat what other programs send."""
 
@@ -39,6 +41,7 @@ class MidiInputs:
         self._api, self._client, self._label = api, client, label
         self._inputs: dict[str, Any] = {}
         self._labels = {OWN_PORT: OWN_PORT}
+        self._opened: dict[str, float] = {}
         try:
             self._own = self._new()
             self._inputs[OWN_PORT] = self._own
@@ -65,12 +68,21 @@ class MidiInputs:
             raise PortsError(str(error)) from None
         return bool(gone or opened)
 
+    def drop_unless(self, connected: Callable[[str], bool]) -> bool:
+        """Closes the inputs whose sender is not `connected` any more; True if there was one."""
+        now = time.monotonic()
+        old = [name for name, opened in self._opened.items() if now - opened > CONNECT_SECONDS]
+        gone = [name for name in old if not connected(name)]
+        for name in gone:
+            self.drop(name)
+        return bool(gone)
+
     def drop(self, name: str) -> bool:
         """Closes the input for the sender `name`; True if there was one."""
         if name == OWN_PORT or name not in self._inputs:
             return False
         _close(self._inputs.pop(name))
-        del self._labels[name]
+        del self._labels[name], self._opened[name]
         return True
 
     def poll(self) -> list[tuple[str, bytes]]:
@@ -106,6 +118,7 @@ class MidiInputs:
         port.open_port(names.index(name), name="in")
         self._inputs[name] = port
         self._labels[name] = self._label(name)
+        self._opened[name] = time.monotonic()
         return True
 
     def _wanted(self, name: str) -> bool:
@@ -136,7 +149,9 @@ class JackNotices:
         jack.set_info_function(lambda _: None)
         self.dead = False
         """The server has ended; nothing but :meth:`close` makes sense now."""
-        self._changes: deque[tuple[str, bool]] = deque(maxlen=4_096)
+        self._own_prefix = client
+        self.changed = False
+        """Some port has come or gone; set back by whoever looks."""
         try:
             self._client = jack.Client(f"{client}-watch", no_start_server=True)
             self._client.set_shutdown_callback(self._shut_down)
@@ -145,12 +160,18 @@ class JackNotices:
         except jack.JackError as error:
             raise PortsError(str(error)) from None
 
-    def changes(self) -> list[tuple[str, bool]]:
-        """Ports that appeared (True) or went away (False) since the last call."""
-        found = []
-        while self._changes:
-            found.append(self._changes.popleft())
-        return found
+    def is_connected(self, name: str) -> bool:
+        """Whether the sender `name` is there and connected to one of our inputs.
+
+        One that was registered anew has lost its connection, though it may have the same name and look the same.
+        """
+        import jack
+
+        try:
+            there = self._client.get_all_connections(self._client.get_port_by_name(name))
+        except jack.JackError:
+            return False
+        return any(port.name.startswith(self._own_prefix) for port in there)
 
     def label(self, name: str) -> str:
         """The name of a sender with its alias, where it has one.
@@ -178,6 +199,6 @@ class JackNotices:
         # In a thread of libjack's: closing the client here would lock up.
         self.dead = True
 
-    def _port(self, port: Any, registered: bool) -> None:
-        if port is not None and port.is_midi and port.is_output:
-            self._changes.append((port.name, registered))
+    def _port(self, port: object, registered: bool) -> None:
+        # The port may have gone again by now, so nothing is asked of it here.
+        self.changed = True

@@ -31,6 +31,9 @@ log = logging.getLogger("demond.midi")
 
 POLL_SECONDS = 0.001
 SCAN_SECONDS = 0.25
+SETTLE_SECONDS = 0.5
+"""After a change of ports, connections are looked at for this long: the server applies a change with its next cycle,
+so that a port which was taken out and put back at once still looks connected for a moment."""
 SIGN_OF_LIFE_SECONDS = 2.0
 CLOSE_SECONDS = 0.15
 HANG_SECONDS = 10
@@ -72,7 +75,7 @@ class MidiProcess:
         self._inputs: MidiInputs | None = None
         self._notices: JackNotices | None = None
         self._said: tuple[str, ...] | None = None
-        self._next_scan = self._next_sign = 0.0
+        self._next_scan = self._next_sign = self._unsettled_until = 0.0
         self._reported_drops = 0
         self.ending = False
         """Set by SIGTERM."""
@@ -134,30 +137,24 @@ class MidiProcess:
             log.info("the JACK server has ended; waiting for the next one")
             self.close()
             self._next_scan = now + SCAN_SECONDS
-        if self._inputs is not None and self._notices is not None and self._drop_replugged(self._notices):
-            self._next_scan = now
+        if self._notices is not None and self._notices.changed:
+            self._notices.changed = False
+            self._next_scan, self._unsettled_until = now, now + SETTLE_SECONDS
         if self._backend == "none" or now < self._next_scan:
             return
-        self._next_scan = now + SCAN_SECONDS
+        settled = now >= self._unsettled_until
+        self._next_scan = now + (SCAN_SECONDS if settled else SCAN_SECONDS / 10)
         try:
             if self._inputs is None:
                 self._open()
+            elif self._notices is not None and not settled and self._inputs.drop_unless(self._notices.is_connected):
+                # A sender that is back at once must be seen to have left: the daemon arms its takeover again.
+                self._say_ports(now)
             if self._inputs is not None:
                 self._inputs.scan()
         except PortsError as error:
             log.debug("no MIDI yet: %s", error)
             self.close()
-
-    def _drop_replugged(self, notices: JackNotices) -> bool:
-        """Closes the inputs of senders that have left since, even if they are back; True if anything has changed."""
-        changes = notices.changes()
-        dropped = False
-        for name, registered in changes:
-            if not registered and self._inputs is not None:
-                dropped = self._inputs.drop(name) or dropped
-        if dropped:
-            self._say_ports(time.monotonic())  # the daemon must see it leave, to arm its takeover again
-        return bool(changes)
 
     def _open(self) -> None:
         if self._backend == "jack":

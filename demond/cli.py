@@ -18,7 +18,7 @@ from rich.table import Table
 from demond import __version__
 from demond import config as settings
 from demond.client import Client, NoAnswerError
-from demond.knobs import KNOBS
+from demond.knobs import KNOBS, Kind
 from demond.osc.codec import Argument
 from demond.strict_yaml import YamlError
 
@@ -182,8 +182,9 @@ def check(
 
 
 @app.command()
-def knobs(as_json: Json = False) -> None:
-    """List every knob with its kind, range, default and meaning."""
+def knobs(host: Host = HOST, port: Port = PORT, as_json: Json = False) -> None:
+    """List every knob with its kind, range, default and meaning; with a daemon running, how soon each is heard."""
+    heard = _heard_within(host, port)
     if as_json:
         _print_json(
             [
@@ -197,17 +198,40 @@ def knobs(as_json: Json = False) -> None:
                     "unit": knob.unit,
                     "address": f"/demond/knob/{knob.name}",
                     "text": knob.text,
+                    "heard_within_ms": heard.get(knob.kind),
                 }
                 for knob in KNOBS
             ]
         )
         return
-    table = Table("knob", "kind", "range", "default", "what it does", box=None, header_style="bold")
+    table = Table("knob", "kind", "heard", "range", "default", "what it does", box=None, header_style="bold")
     for knob in KNOBS:
         span = f"{knob.minimum:g} – {knob.maximum:g} {knob.unit}".rstrip()
-        table.add_row(knob.name, knob.kind.value, span, knob.format(knob.default), knob.text)
+        within = f"{heard[knob.kind]:.0f} ms" if knob.kind in heard else ""
+        table.add_row(knob.name, knob.kind.value, within, span, knob.format(knob.default), knob.text)
     out.print(table)
     out.print("\nshared acts one tick later, slot one schedule later, output at the next period.")
+
+
+def _heard_within(host: str, port: int) -> dict[Kind, float]:
+    """The milliseconds in which a change of each kind is heard, as the running daemon measured; empty without one.
+
+    A knob waits for the top of a tick; then comes the lead. A slot knob waits for a schedule on top.
+    """
+    try:
+        status = Client(host, port, timeout=0.5).json("/demond/status")
+    except NoAnswerError:
+        return {}
+    assert isinstance(status, dict)  # noqa: S101
+    engine, audio = status["engine"], status["audio"]
+    if engine["state"] != "playing" or not audio["rate"]:
+        return {}
+    shared = engine["tick_ms_p99"] + engine["lead_ms"]
+    return {
+        Kind.SHARED: shared,
+        Kind.SLOT: shared + engine["steps"] * engine["tick_ms_p99"],
+        Kind.OUTPUT: 1000 * 2 * audio["period"] / audio["rate"] + audio["port_latency_ms"],
+    }
 
 
 @app.command()

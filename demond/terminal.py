@@ -88,7 +88,7 @@ class Terminal:
             self.note("the engine plays again")
             return
         self._told = True
-        config, ready = daemon.config, daemon.ready
+        config, ready = daemon.config, daemon.engine.ready
         client, port = config.jack.client, daemon.osc.port
         model = f"{ready.model}, {ready.device}, depth {ready.depth} of {ready.steps}" if ready else ""
         hear = f"JACK ports {client}:out_1 and {client}:out_2"

@@ -47,14 +47,19 @@ _IDLE_SECONDS = 0.05
 
 
 class _Port:
-    """The shared loop as `engine.LoopPort`: everything at JACK's rate."""
+    """The shared loop as `engine.LoopPort`: everything at JACK's rate, which is looked at once a step."""
 
     def __init__(self, loop: SharedLoop) -> None:
         self._loop = loop
+        self.look()
+
+    def look(self) -> None:
+        """Takes in what the audio process says of JACK now."""
+        self.audio = self._loop.audio()
 
     @property
     def rate(self) -> int:
-        return self._loop.audio().rate
+        return self.audio.rate
 
     @property
     def frames(self) -> int:
@@ -62,11 +67,11 @@ class _Port:
 
     @property
     def period(self) -> int:
-        return self._loop.audio().period
+        return self.audio.period
 
     @property
     def port_latency(self) -> int:
-        return self._loop.audio().port_latency_max
+        return self.audio.port_latency_max
 
     def place(self) -> tuple[int, int]:
         place = self._loop.place()
@@ -141,8 +146,9 @@ class _Play:
         gc.collect()
         gc.freeze()
         if self._wait_for_jack():
-            session.attach(_Port(self._loop), keep=self._loop.geometry().generation > 0)
-            self._channel.send(Playing(rate=self._loop.audio().rate))
+            self._port = _Port(self._loop)
+            session.attach(self._port, keep=self._loop.geometry().generation > 0)
+            self._channel.send(Playing(rate=self._port.rate))
         while self._running:
             self._step()
             self._take_messages()
@@ -165,6 +171,7 @@ class _Play:
         return self._running
 
     def _step(self) -> None:
+        self._port.look()
         state = self._table.read()
         started_ns = time.monotonic_ns()
         step = self._session.step(knobs_of(state))
@@ -198,8 +205,8 @@ class _Play:
 
     def _record(self, write: engine.Write, tick: int, tick_started_ns: int) -> None:
         """Puts a write into the trace; when it is heard follows from how far off the playhead is now."""
-        audio, now_ns = self._loop.audio(), time.monotonic_ns()
-        frames = write.start_playhead - audio.playhead + audio.port_latency_max
+        playhead, now_ns = self._loop.place().playhead, time.monotonic_ns()
+        frames = write.start_playhead - playhead + self._port.port_latency
         self._trace.wrote(
             result=write.result,
             knob_version=write.knob_version,
@@ -209,7 +216,7 @@ class _Play:
             latent_ns=write.latent_ready_ns,
             decode_us=int(write.decode_ms * 1000),
             written_ns=write.written_ns,
-            heard_ns=now_ns + frames * 1_000_000_000 // audio.rate,
+            heard_ns=now_ns + frames * 1_000_000_000 // self._port.rate,
             start_playhead=write.start_playhead,
             frames=write.frames,
         )

@@ -44,7 +44,7 @@ def find_server(name: str | None = None) -> bool:
 
     A frozen one counts too: no other can take its name. Takes about 0.2 s when the answer is no.
     """
-    if _socket_answers(name):
+    if jackd_listens(name):
         return True
     command = [sys.executable, "-m", __name__, *(["--server", name] if name else [])]
     try:
@@ -61,7 +61,7 @@ def find_server(name: str | None = None) -> bool:
     return answer.returncode == 0
 
 
-def _socket_answers(name: str | None) -> bool:
+def jackd_listens(name: str | None) -> bool:
     """Whether a jackd of this user listens. Connecting makes no client, so nobody in the graph notices."""
     server = name or os.environ.get("JACK_DEFAULT_SERVER") or "default"
     for folder in _SOCKET_FOLDERS:
@@ -107,6 +107,10 @@ def start_dummy(name: str | None, rate: int, period: int, sync: bool = False) ->
     Real-time where the user may. `sync` makes the server wait for slow clients (up to 2 s) instead of leaving cycles
     out: for tests that compare every sample. Raises :class:`JackServerError`.
     """
+    if "pipewire" in os.environ.get("LD_LIBRARY_PATH", ""):
+        raise JackServerError(
+            "PipeWire does not answer, and under pw-jack nothing else can; start it, or drop pw-jack"
+        )
     program = shutil.which("jackd")
     if program is None:
         raise JackServerError("jackd is not installed (Debian and Ubuntu: apt install jackd2)")
@@ -139,7 +143,7 @@ def _came_up(name: str | None, process: subprocess.Popen[bytes]) -> bool:
     start = time.monotonic()
     while process.poll() is None and (waited := time.monotonic() - start) < _START_SECONDS:
         # A jackd built with another folder for its socket is found by libjack only.
-        if _socket_answers(name) or (waited > _START_SECONDS / 2 and find_server(name)):
+        if jackd_listens(name) or (waited > _START_SECONDS / 2 and find_server(name)):
             time.sleep(_SETTLE_SECONDS)
             return process.poll() is None
         time.sleep(0.01)

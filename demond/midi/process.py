@@ -24,6 +24,7 @@ from collections.abc import Iterator
 import rtmidi
 
 from demond._process import be_child
+from demond.jack_server import jackd_listens
 from demond.messages import Channel, ChannelClosedError, Message, MidiIn, MidiPorts, Shutdown
 from demond.midi.ports import JackNotices, MidiInputs, PortsError
 
@@ -77,6 +78,7 @@ class MidiProcess:
         self._said: tuple[str, ...] | None = None
         self._next_scan = self._next_sign = self._unsettled_until = 0.0
         self._reported_drops = 0
+        self._excuse = ""
         self.ending = False
         """Set by SIGTERM."""
 
@@ -153,11 +155,18 @@ class MidiProcess:
             if self._inputs is not None:
                 self._inputs.scan()
         except PortsError as error:
-            log.debug("no MIDI yet: %s", error)
+            if str(error) != self._excuse:
+                log.info("no MIDI yet: %s", error)
+            self._excuse = str(error)
             self.close()
+        else:
+            self._excuse = ""
 
     def _open(self) -> None:
         if self._backend == "jack":
+            # rtmidi brings its own libjack, which knows jackd alone and prints to our stderr when there is none.
+            if not jackd_listens(None):
+                raise PortsError("no jackd runs; PipeWire's JACK cannot carry MIDI to rtmidi, ALSA's sequencer can")
             self._notices = JackNotices(self._client)
             self._inputs = MidiInputs(rtmidi.API_UNIX_JACK, self._client, self._notices.label)
         elif os.path.exists(ALSA_SEQUENCER):

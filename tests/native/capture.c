@@ -28,12 +28,13 @@ static uint32_t (*cycles)[2];
 static size_t capacity;
 static atomic_size_t recorded, cycle_count;
 static atomic_int armed, ended;
-static atomic_uint skipped, xruns;
+static atomic_uint skipped, xruns, seen;
 static atomic_int period_changes, known_period_changes;
 static uint32_t expected, known_frames;
 
 static int process(jack_nframes_t frames, void *arg) {
     (void)arg;
+    atomic_fetch_add(&seen, 1);
     if (!atomic_load(&armed) || atomic_load(&ended))
         return 0;
     uint32_t now = jack_last_frame_time(client);
@@ -113,8 +114,12 @@ int main(int argc, char **argv) {
     for (int c = 0; c < channels && c + 6 < argc; c++)
         if (jack_connect(client, argv[c + 6], jack_port_name(ports[c])))
             return fail("cannot connect");
-    atomic_store(&armed, 1);
+    /* The server makes a connection between two cycles, and plays the one it prepares now without it. */
     struct timespec pause = { 0, 2000000 };
+    unsigned connected_at = atomic_load(&seen);
+    while (argc > 6 && atomic_load(&seen) - connected_at < 3 && !atomic_load(&ended))
+        nanosleep(&pause, NULL);
+    atomic_store(&armed, 1);
     while (!atomic_load(&cycle_count) && !atomic_load(&ended))
         nanosleep(&pause, NULL);
     puts("ready");

@@ -37,12 +37,13 @@ class Condition:
 class Conditioner(Protocol):
     """Turns text and source latents into what the transformer attends to. Deterministic; safe on one other thread."""
 
-    @property
-    def silence(self) -> Tensor:
-        """The latent frame [64] of silence."""
+    def silence(self, frames: int) -> Tensor:
+        """The latents [frames,64] of silence."""
 
-    def encode(self, text: str, bpm: float | None = None, key: str | None = None) -> Condition:
-        """`text` with optional tempo and key (`"a minor"`), which win over those in the text.
+    def encode(
+        self, text: str, bpm: float | None = None, key: str | None = None, seconds: float | None = None
+    ) -> Condition:
+        """`text` for a loop of `seconds`; tempo and key (`"a minor"`) given apart win over those in the text.
 
         Raises :class:`PromptError` for text that cannot be a prompt.
         """
@@ -80,10 +81,16 @@ def blend(a: Tensor, b: Tensor, w: float) -> tuple[Tensor, Tensor | None]:
     return torch.cat((states, longer[:, both:]), dim=1), mask
 
 
-def load_conditioner(root: Path, device: torch.device, progress: Progress = lambda stage, share: None) -> Conditioner:
+def load_conditioner(
+    root: Path,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    progress: Progress = lambda stage, share: None,
+) -> Conditioner:
     """The conditioner of the checkpoint `root`, chosen by the `_class_name` of its config.
 
-    Raises `CheckpointError`.
+    `dtype` is that of the text encoder and the condition encoder of an ACE-Step checkpoint; the built-in model's
+    front is too small for it to matter. Raises `CheckpointError`.
     """
     folder = root / "condition_encoder"
     config = read_config(folder)
@@ -97,7 +104,12 @@ def load_conditioner(root: Path, device: torch.device, progress: Progress = lamb
                 raise CheckpointError(f"{folder / 'config.json'} cannot be used: {error}") from None
             load_weights(front, read_tensors(folder, lambda share: progress("conditioner", share)), folder)
             return front.to(device).eval().requires_grad_(False)
+        case "AceStepConditionEncoder":
+            from engine.ace_step import load_ace_step
+
+            return load_ace_step(root, config, device, dtype, progress)
         case name:
             raise CheckpointError(
-                f"{folder / 'config.json'} says {name}; this version of demond knows DemondTagConditionEncoder"
+                f"{folder / 'config.json'} says {name}; demond knows AceStepConditionEncoder and "
+                "DemondTagConditionEncoder"
             )

@@ -33,10 +33,10 @@ class Guides:
     """Makes the guide for a place between two prompts and a strength of the hints."""
 
     def __init__(self, backend: Backend, hint: Tensor, silence: Tensor, a: Condition, b: Condition) -> None:
-        """`hint` [T,64] of the source, `silence` [64]."""
+        """`hint` and `silence`, both [T,64]; see `engine.conditioning.Conditioner`."""
         self._backend = backend
         self._conditions: dict[PromptSlot, Condition] = {"a": a, "b": b}
-        self._hint, self._silence = hint.to(backend.device), silence.to(backend.device).expand_as(hint)
+        self._hint, self._silence = hint.to(backend.device), silence.to(backend.device)
         self._place: tuple[float, float] | None = None
         self._guide: Guide | None = None
 

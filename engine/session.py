@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +26,7 @@ from engine.geometry import LATENT_RATE, SAMPLE_RATE
 from engine.guide import Guides, PromptSlot
 from engine.knobs import Knobs
 from engine.lead import Lead
-from engine.model.checkpoint import CheckpointError, Progress, load_transformer
+from engine.model.checkpoint import Progress, check_checkpoint, load_transformer
 from engine.offline import VirtualPort
 from engine.performance import Performance, Step
 from engine.playback import KEEP, LoopPort
@@ -58,13 +59,12 @@ class Session:
     ) -> None:
         """Loads everything and warms up; `progress(stage, share)` is called on the way.
 
-        `checkpoint` and `source` default to what ships inside. `device` is `cpu`, `cuda` or `auto`. `threads` run
-        slots beside each other on the CPU; by default on both cores of two, on all but one of more. Raises
-        `CheckpointError`, `SourceError`, `PromptError` or :class:`DeviceError`.
+        `checkpoint` and `source` default to what ships inside. `device` is `cpu`, `cuda`, `cuda:N` or `auto`.
+        `threads` run slots beside each other on the CPU; by default on both cores of two, on all but one of more.
+        Raises `CheckpointError`, `SourceError`, `PromptError` or :class:`DeviceError`.
         """
         root = checkpoint or embedded.CHECKPOINT
-        if not root.is_dir():
-            raise CheckpointError(f"{root} is no folder; a checkpoint is a folder in the diffusers layout")
+        check_checkpoint(root)
         target = _device(device)
         torch.set_flush_denormal(True)
         torch.set_num_threads(1)  # rows are shared among threads, not the products inside them
@@ -75,10 +75,10 @@ class Session:
         dtype = torch.bfloat16 if target.type == "cuda" else torch.float32
 
         self._audio = torch.from_numpy(load_source(source or embedded.CLIP))
-        self.model_name = "built-in" if checkpoint is None else root.name
+        self.model_name = "built-in" if checkpoint is None else _model_name(root)
         self._backend: Backend = EagerBackend(load_transformer(root, target, dtype, progress), threads)
         self._vae = load_vae(root, target, progress)
-        self._conditioner = load_conditioner(root, target, progress)
+        self._conditioner = load_conditioner(root, target, dtype, progress)
         self.backend_name, self.device_name = self._backend.name, _device_name(target, threads)
         self.depth, self.steps = depth, steps
 
@@ -88,8 +88,8 @@ class Session:
             self.frames = self._latents.shape[0]
             self.loop_seconds = self.frames / LATENT_RATE
             self._conditions: dict[PromptSlot, Condition] = {
-                "a": self._conditioner.encode(prompt_a),
-                "b": self._conditioner.encode(prompt_b),
+                "a": self._conditioner.encode(prompt_a, seconds=self.loop_seconds),
+                "b": self._conditioner.encode(prompt_b, seconds=self.loop_seconds),
             }
             self._hint = self._conditioner.hint(self._latents)
             progress("warm-up", 0.0)
@@ -149,7 +149,7 @@ class Session:
             return
         try:
             with torch.inference_mode():
-                condition = self._conditioner.encode(checked_text(text))
+                condition = self._conditioner.encode(checked_text(text), seconds=self.loop_seconds)
         except Exception as error:  # whatever it is belongs to whoever asked, not to this thread
             done.set_exception(error)
         else:
@@ -186,7 +186,7 @@ class Session:
 
     def _new_guides(self) -> Guides:
         with torch.inference_mode():
-            silence = self._conditioner.silence
+            silence = self._conditioner.silence(self.frames)
             return Guides(self._backend, self._hint, silence, self._conditions["a"], self._conditions["b"])
 
     def _new_performance(
@@ -197,12 +197,29 @@ class Session:
 
 
 def _device(name: str) -> torch.device:
-    """`cpu`, `cuda` or the better of the two that is there."""
-    if name not in ("cpu", "cuda", "auto"):
-        raise DeviceError(f"there is no device {name!r}; cpu, cuda and auto are known")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("no CUDA device was found; choose cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    """`cpu`, `cuda`, `cuda:N`, or the best that is there for `auto`. Raises :class:`DeviceError`."""
+    found = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", name)
+    if not found:
+        raise DeviceError(f"there is no device {name!r}; auto, cpu, cuda and cuda:N are known")
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise DeviceError(f"no CUDA device was found for {name!r}; choose cpu or auto")
+    number, count = int(found[1] or 0), torch.cuda.device_count()
+    if number >= count:
+        raise DeviceError(f"there is no {name}; the CUDA devices are cuda:0 to cuda:{count - 1}")
+    return torch.device("cuda", number)
+
+
+def _model_name(root: Path) -> str:
+    """What a performer calls the checkpoint: its folder's name, or the model's where a download cache holds it.
+
+    There the folder is `models--OWNER--NAME/snapshots/REVISION`.
+    """
+    folder = Path(os.path.abspath(root))  # a link keeps the name that the user gave it
+    if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
+        return folder.parent.parent.name.rpartition("--")[2]
+    return folder.name
 
 
 def _device_name(device: torch.device, threads: int) -> str:

@@ -6,6 +6,7 @@ has no ends: windows are taken modulo its length, so that no sample knows where 
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from engine.geometry import CHANNELS, HOP
-from engine.model.checkpoint import CheckpointError, Progress, load_weights, read_config, read_tensors
+from engine.model.checkpoint import (
+    CheckpointError,
+    Progress,
+    load_weights,
+    needed_libraries,
+    read_config,
+    read_tensors,
+)
 
 
 class Vae(Protocol):
@@ -94,15 +102,13 @@ def load_vae(root: Path, device: torch.device, progress: Progress = lambda stage
             load_weights(vae, read_tensors(folder, lambda share: progress("vae", share)), folder)
             return vae.to(device).eval().requires_grad_(False)
         case "AutoencoderOobleck":
-            try:
+            with needed_libraries(folder):
                 from diffusers import AutoencoderOobleck
-            except ImportError:
-                raise CheckpointError(
-                    f"{folder} needs the diffusers library; install demond with its gpu extra"
-                ) from None
             if config.get("decoder_input_channels", CHANNELS) != CHANNELS:
                 raise CheckpointError(f"{folder / 'config.json'} does not describe {CHANNELS} latent channels")
-            model: nn.Module = AutoencoderOobleck.from_config(config)  # type: ignore[no-untyped-call]
+            with warnings.catch_warnings():  # diffusers normalises weights in a way that torch is about to leave
+                warnings.filterwarnings("ignore", r".*weight_norm. is deprecated", FutureWarning)
+                model: nn.Module = AutoencoderOobleck.from_config(config)  # type: ignore[no-untyped-call]
             load_weights(model, read_tensors(folder, lambda share: progress("vae", share)), folder)
             return OobleckVae(model).to(device).eval().requires_grad_(False)
         case name:

@@ -106,13 +106,14 @@ class TagConditioner(nn.Module):
         }
         self._phrases |= {word: ("mode", f"mode {word}") for word in ("minor", "major", "dorian", "phrygian")}
 
-    @property
-    def silence(self) -> Tensor:
-        """The latent frame [64] of silence."""
-        return self.silence_latent[0, 0]
+    def silence(self, frames: int) -> Tensor:
+        """The latents [frames,64] of silence, all of them the same."""
+        return self.silence_latent[0, :1].expand(frames, -1)
 
-    def encode(self, text: str, bpm: float | None = None, key: str | None = None) -> Condition:
-        """See `engine.conditioning.Conditioner`."""
+    def encode(
+        self, text: str, bpm: float | None = None, key: str | None = None, seconds: float | None = None
+    ) -> Condition:
+        """See `engine.conditioning.Conditioner`. The length of the loop changes nothing."""
         reading = self.read(checked_text(text))
         if key is not None:
             self._read_key(key.lower(), reading)

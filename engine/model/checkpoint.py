@@ -8,8 +8,10 @@ no file outside the folder.
 
 from __future__ import annotations
 
+import importlib.util
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,45 @@ _NAMED = 6
 
 class CheckpointError(Exception):
     """The checkpoint cannot be used. What the user can do: point to another folder, or fetch the named file again."""
+
+
+def check_checkpoint(root: Path) -> None:
+    """Raises one :class:`CheckpointError` that names all that `root` lacks, before minutes are spent on loading."""
+    if not root.is_dir():
+        raise CheckpointError(f"{root} is no folder; a checkpoint is a folder in the diffusers layout")
+    parts = [_transformer_folder(root), root / "vae", root / "condition_encoder"]
+    conditioner = root / "condition_encoder" / "config.json"
+    full = conditioner.is_file() and read_config(conditioner.parent).get("_class_name") == "AceStepConditionEncoder"
+    if full:
+        parts.append(root / "text_encoder")
+        parts += [p for p in (root / "audio_tokenizer", root / "audio_token_detokenizer") if p.is_dir()]
+    faults = [f"{part / 'config.json'} is missing" for part in parts if not (part / "config.json").is_file()]
+    if full and not (root / "tokenizer" / "tokenizer.json").is_file():
+        faults.append(f"{root / 'tokenizer' / 'tokenizer.json'} is missing")
+    for part in parts:
+        try:
+            if (part / "config.json").is_file():
+                faults += [f"{path} is missing" for path in _weight_files(part) if not path.is_file()]
+        except CheckpointError as error:
+            faults.append(str(error))
+    if faults:
+        raise CheckpointError(f"{root} is no whole checkpoint in the diffusers layout: {'; '.join(faults)}")
+    if full:
+        with needed_libraries(root):
+            for name in ("diffusers", "transformers"):
+                if importlib.util.find_spec(name) is None:
+                    raise ModuleNotFoundError(f"No module named {name!r}")
+
+
+@contextmanager
+def needed_libraries(folder: Path) -> Iterator[None]:
+    """Imports inside are those that `folder` needs; one that fails is said as a :class:`CheckpointError`."""
+    try:
+        yield
+    except ImportError as error:
+        raise CheckpointError(
+            f"{folder} needs the libraries of demond's gpu extra ({error}): pip install 'demond[gpu]'"
+        ) from None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -88,7 +129,7 @@ def _weight_files(folder: Path) -> list[Path]:
                 if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
                     raise CheckpointError(f"{index} names {name!r}, which is no safetensors file in the same folder")
             return [folder / name for name in names]
-    pickles = sorted(p.name for p in folder.glob("*.bin")) if folder.is_dir() else []
+    pickles = sorted(p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"))
     hint = f"; {pickles[0]} is a pickle, which is never opened" if pickles else ""
     raise CheckpointError(f"{folder} holds no {_STEM}.safetensors{hint}")
 
@@ -171,6 +212,23 @@ def diffusers_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+def _transformer_folder(root: Path) -> Path:
+    return root / "transformer" if (root / "transformer").is_dir() else root
+
+
+def read_transformer_sizes(root: Path) -> Sizes:
+    """The numbers of the transformer of the checkpoint `root`. Raises :class:`CheckpointError`."""
+    folder = _transformer_folder(root)
+    config = read_config(folder)
+    name = config.get("_class_name", "AceStepTransformer1DModel")
+    if name != "AceStepTransformer1DModel" and "AceStep" not in str(config.get("architectures", "")):
+        raise CheckpointError(f"{folder / 'config.json'} says {name}; demond plays AceStepTransformer1DModel")
+    try:
+        return Sizes.from_config(config)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} cannot be played: {error}") from None
+
+
 def load_transformer(
     root: Path, device: torch.device, dtype: torch.dtype, progress: Progress = lambda stage, share: None
 ) -> DiT:
@@ -178,15 +236,7 @@ def load_transformer(
 
     The time embedding stays in fp32 whatever `dtype` is. Raises :class:`CheckpointError`.
     """
-    folder = root / "transformer" if (root / "transformer").is_dir() else root
-    config = read_config(folder)
-    name = config.get("_class_name", "AceStepTransformer1DModel")
-    if name != "AceStepTransformer1DModel" and "AceStep" not in str(config.get("architectures", "")):
-        raise CheckpointError(f"{folder / 'config.json'} says {name}; demond plays AceStepTransformer1DModel")
-    try:
-        sizes = Sizes.from_config(config)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'config.json'} cannot be played: {error}") from None
+    folder, sizes = _transformer_folder(root), read_transformer_sizes(root)
     tensors = diffusers_names(read_tensors(folder, lambda share: progress("transformer", share)))
     check_shapes(tensor_shapes(sizes), tensors, folder)
     with torch.device("meta"):

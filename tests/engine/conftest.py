@@ -61,7 +61,7 @@ def backend() -> EagerBackend:
 @pytest.fixture
 def guides(backend: EagerBackend) -> Guides:
     a, b = Condition(gaussian(1, 6, 24, seed=1)), Condition(gaussian(1, 4, 24, seed=2))
-    return Guides(backend, gaussian(FRAMES, 64, seed=3), torch.zeros(64), a, b)
+    return Guides(backend, gaussian(FRAMES, 64, seed=3), torch.zeros(FRAMES, 64), a, b)
 
 
 @pytest.fixture(scope="session")

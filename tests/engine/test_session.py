@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 import engine
 from engine import CheckpointError, DeviceError, Knobs, PromptError, RateError, Session, SourceError, Step, embedded
 from engine.offline import VirtualPort
+from engine.session import _device, _model_name
 
 KNOBS = Knobs(version=1)
 
@@ -191,8 +193,44 @@ def test_mistakes_at_the_start_are_said_in_words(tmp_path: Path) -> None:
         Session(checkpoint=tmp_path)
     with pytest.raises(SourceError, match="there is no such file"):
         Session(source=tmp_path / "none.wav")
-    with pytest.raises(DeviceError, match="cpu, cuda and auto"):
+    with pytest.raises(DeviceError, match="auto, cpu, cuda and cuda:N"):
         Session(device="tpu")
+
+
+def test_a_cuda_device_is_chosen_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as two_of_them:
+        two_of_them.setattr(torch.cuda, "is_available", lambda: True)
+        two_of_them.setattr(torch.cuda, "device_count", lambda: 2)
+        assert _device("cuda:1") == torch.device("cuda", 1)
+        assert _device("cuda") == _device("auto") == torch.device("cuda", 0)
+        assert _device("cpu") == torch.device("cpu")
+        with pytest.raises(DeviceError, match="there is no cuda:2; the CUDA devices are cuda:0 to cuda:1"):
+            _device("cuda:2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert _device("auto") == torch.device("cpu")
+    with pytest.raises(DeviceError, match="no CUDA device was found for 'cuda:1'"):
+        Session(device="cuda:1")
+    for name in ("cuda:", "cuda:-1", "cuda:x", "CUDA", "mps", ""):
+        with pytest.raises(DeviceError, match="auto, cpu, cuda and cuda:N"):
+            _device(name)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("models/acestep-v15-turbo", "acestep-v15-turbo"),
+        ("models/acestep-v15-turbo/../mine/", "mine"),
+        ("hub/models--ACE-Step--acestep-v15-xl-turbo-diffusers/snapshots/0a1b2c", "acestep-v15-xl-turbo-diffusers"),
+    ],
+)
+def test_a_checkpoint_is_called_what_a_performer_calls_it(folder: str, name: str) -> None:
+    assert _model_name(Path(folder)) == name
+
+
+def test_the_folder_one_is_in_has_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "turbo").mkdir()
+    monkeypatch.chdir(tmp_path / "turbo")
+    assert _model_name(Path()) == "turbo"
 
 
 def test_the_example_of_the_package_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

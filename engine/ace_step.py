@@ -1,0 +1,274 @@
+"""The conditioner of a full ACE-Step 1.5 checkpoint: a prompt to encoder states, a source to structure hints.
+
+Called through the interface of `engine.conditioning`. The prompt's template, the task instructions, the condition
+encoder and the audio tokenizer are diffusers' own, the text encoder is transformers'; both libraries are imported
+when such a checkpoint is loaded and not before. Their weights are read by `engine.model.checkpoint` as everything
+else is: safetensors in the folder, no pickle, no code from the folder, no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.conditioning import Condition, checked_text
+from engine.metas import Metas, read_metas
+from engine.model.checkpoint import (
+    CheckpointError,
+    Progress,
+    check_shapes,
+    needed_libraries,
+    read_config,
+    read_tensors,
+    read_transformer_sizes,
+)
+
+LYRICS = "[Instrumental]"
+"""The lyrics of every prompt, as ACE-Step writes music without a voice."""
+
+_TEXT_TOKENS, _LYRIC_TOKENS = 256, 2048
+"""Tokens read of the text and of the lyrics; the defaults of diffusers' `AceStepPipeline.encode_prompt`."""
+_TIMBRE_FRAMES = 750
+"""Frames of silence that stand for a reference clip (30 s)."""
+_PROMPTS_KEPT = 16
+"""Encoded prompts kept, the ones used last; at 200 tokens of 2048 numbers each takes 1.6 MB."""
+
+
+class AceStepConditioner:
+    """See `engine.conditioning.Conditioner`.
+
+    States are [lyrics | timbre | text]. Lyrics and timbre are the same for every prompt (instrumental, and the timbre
+    of silence), so they are computed once and their encoders are let go; a prompt costs the text encoder and one
+    matrix.
+
+    Of an XL checkpoint the timbre encoder has a class token before its frames, which diffusers 0.42.1 leaves out: it
+    is told by a transformer that is wider than its conditions, and put back here.
+    """
+
+    def __init__(
+        self,
+        tokenize: Callable[[str, int], tuple[list[int], bool]],
+        text_encoder: Any,
+        condition_encoder: Any,
+        audio_tokenizer: Any | None = None,
+        detokenizer: Any | None = None,
+        *,
+        timbre_token: bool = False,
+    ) -> None:
+        """The models are on their device, in their dtype, with their weights.
+
+        `tokenize(text, limit)` gives ids and whether some were left out. `timbre_token` puts the class token before
+        the frames of the timbre.
+        """
+        from diffusers.pipelines.ace_step.pipeline_ace_step import TASK_INSTRUCTIONS, AceStepPipeline
+
+        self._tokenize, self._text_encoder = tokenize, text_encoder
+        self._projector: nn.Module = condition_encoder.text_projector
+        self._silence: Tensor = condition_encoder.silence_latent
+        self._tokenizer, self._detokenizer = audio_tokenizer, detokenizer
+        self._pipeline: Any = AceStepPipeline
+        # What the transformer will find in its context decides what it is told to do.
+        self._instruction = TASK_INSTRUCTIONS["cover" if audio_tokenizer and detokenizer else "text2music"]
+        self._before_text = self._lyrics_and_timbre(condition_encoder, timbre_token)
+        self._states = lru_cache(_PROMPTS_KEPT)(self._encode)
+
+    def silence(self, frames: int) -> Tensor:
+        """Silence as the checkpoint holds it, [frames,64] in fp32; from its beginning again after 600 s."""
+        around = torch.arange(frames, device=self._silence.device) % self._silence.shape[1]
+        return self._silence[0, around].float()
+
+    def encode(
+        self, text: str, bpm: float | None = None, key: str | None = None, seconds: float | None = None
+    ) -> Condition:
+        """See `engine.conditioning.Conditioner`.
+
+        Tempo, key and time signature are read from `text` (see `engine.metas`), the rest is the caption. The model is
+        asked for a cover of the source when there are hints to follow, else for music from text.
+        """
+        text = checked_text(text).encode("utf-8", "replace").decode()  # lone surrogates are no text to the tokenizer
+        metas = read_metas(text, bpm, key)
+        remarks = list(metas.remarks)
+        if metas == Metas(""):
+            remarks.append("the prompt is empty, so the model plays freely")
+        prompt, _ = self._formatted(metas, seconds)
+        states, cut = self._states(prompt)
+        if cut:
+            remarks.append(
+                f"the prompt is longer than the {_TEXT_TOKENS} tokens that the model reads; "
+                "the end is left out, and tempo and key with it"
+            )
+        return Condition(states, "; ".join(remarks))
+
+    @torch.inference_mode()
+    def hint(self, latents: Tensor) -> Tensor:
+        """Latents [T,64] through the audio tokenizer (5 Hz codes) and back, [T,64] in fp32.
+
+        Without `audio_tokenizer/` and `audio_token_detokenizer/` in the checkpoint this is silence: the network knows
+        structure in its context as detokenized codes only, and the latents themselves would hand it the sound too.
+        """
+        if self._tokenizer is None or self._detokenizer is None:
+            return self.silence(latents.shape[0])
+        codes, _ = self._tokenizer.tokenize(latents[None].to(self._silence), self._silence)
+        hint: Tensor = self._detokenizer(codes)[0, : latents.shape[0]]
+        return hint.float()
+
+    def _formatted(self, metas: Metas, seconds: float | None) -> tuple[str, str]:
+        """Text and lyrics in the template that the model was trained on."""
+        # The method uses nothing of a pipeline but another static method, so the class stands in for one.
+        text, lyrics = self._pipeline._format_prompt(
+            self._pipeline,
+            prompt=metas.caption,
+            lyrics=LYRICS,
+            audio_duration=seconds,
+            instruction=self._instruction,
+            bpm=metas.bpm,
+            keyscale=metas.key,
+            timesignature=metas.time_signature,
+        )
+        return text, lyrics
+
+    def _ids(self, text: str, limit: int) -> tuple[Tensor, bool]:
+        ids, cut = self._tokenize(text, limit)
+        return torch.tensor([ids], device=self._silence.device), cut
+
+    @torch.inference_mode()
+    def _encode(self, prompt: str) -> tuple[Tensor, bool]:
+        """States [1,L,E] in fp32 of a formatted prompt, and whether its end was left out."""
+        ids, cut = self._ids(prompt, _TEXT_TOKENS)
+        hidden = self._text_encoder(input_ids=ids, use_cache=False).last_hidden_state
+        return torch.cat((self._before_text, self._projector(hidden)), dim=1).float(), cut
+
+    @torch.inference_mode()
+    def _lyrics_and_timbre(self, encoder: Any, timbre_token: bool) -> Tensor:
+        """The states [1,L,E] that come before those of the text."""
+        ids, _ = self._ids(self._formatted(Metas(""), None)[1], _LYRIC_TOKENS)
+        lyrics = encoder.lyric_encoder(
+            inputs_embeds=self._text_encoder.get_input_embeddings()(ids),
+            attention_mask=torch.ones_like(ids, dtype=torch.bool),
+        )
+        timbre = encoder.timbre_encoder
+        if timbre_token:
+            timbre.embed_tokens.register_forward_hook(
+                lambda module, given, frames: torch.cat(
+                    (timbre.special_token.expand(len(frames), -1, -1), frames), dim=1
+                )
+            )
+        token, _ = timbre(self._silence[:, :_TIMBRE_FRAMES], ids.new_zeros(1))
+        return torch.cat((lyrics, token), dim=1)
+
+
+def load_ace_step(
+    root: Path, config: Mapping[str, Any], device: torch.device, dtype: torch.dtype, progress: Progress
+) -> AceStepConditioner:
+    """The conditioner of the checkpoint `root`, whose `condition_encoder/config.json` holds `config`.
+
+    Raises `CheckpointError`.
+    """
+    with needed_libraries(root):
+        import transformers  # before diffusers, which hides what it misses of it until it is used
+        from diffusers import AceStepAudioTokenDetokenizer, AceStepAudioTokenizer, AceStepConditionEncoder
+
+    kinds: dict[str, Any] = {
+        "condition_encoder": AceStepConditionEncoder,
+        "audio_tokenizer": AceStepAudioTokenizer,
+        "audio_token_detokenizer": AceStepAudioTokenDetokenizer,
+    }
+    width, text_width = config.get("hidden_size", 2048), config.get("text_hidden_dim", 1024)
+    sizes = read_transformer_sizes(root)
+    if sizes.encoder_hidden_size != width:
+        raise CheckpointError(
+            f"{root} does not fit together: its transformer takes conditions of width {sizes.encoder_hidden_size}, "
+            f"its condition_encoder makes them {width} wide"
+        )
+    text_config = read_config(root / "text_encoder")
+    if text_config.get("model_type") != "qwen3" or text_config.get("hidden_size") != text_width:
+        raise CheckpointError(
+            f"{root / 'text_encoder' / 'config.json'} does not describe a qwen3 model of width {text_width}, "
+            "which the condition_encoder asks for"
+        )
+
+    def text_model() -> nn.Module:
+        wanted = {name: value for name, value in text_config.items() if "attn_implementation" not in name}
+        known = transformers.Qwen3Config.from_dict(wanted)
+        known._attn_implementation = "sdpa"
+        model: nn.Module = transformers.Qwen3Model(known)
+        return model
+
+    def load(part: str, stage: str, make: Callable[[], nn.Module] | None = None) -> Any:
+        folder = root / part
+        make = make or (lambda: kinds[part].from_config(read_config(folder)))
+        return _load(folder, make, device, dtype, lambda share: progress(stage, share))
+
+    text_encoder = load("text_encoder", "text encoder", text_model)
+    # Tables that are computed and not stored have no values yet: they are made again.
+    text_encoder.rotary_emb = type(text_encoder.rotary_emb)(text_encoder.config).to(device)
+    condition_encoder = load("condition_encoder", "conditioner")
+    audio_tokenizer = detokenizer = None
+    if all((root / part).is_dir() for part in ("audio_tokenizer", "audio_token_detokenizer")):
+        audio_tokenizer = load("audio_tokenizer", "audio tokenizer")
+        detokenizer = load("audio_token_detokenizer", "audio token detokenizer")
+        bare = audio_tokenizer.quantizer
+        quantizer = type(bare)(bare.project_in.in_features, bare.levels, bare.num_quantizers)
+        quantizer.load_state_dict(bare.state_dict(), assign=True)
+        audio_tokenizer.quantizer = quantizer.to(device).eval().requires_grad_(False)
+    else:
+        progress("no structure hints: the checkpoint has no audio tokenizer", 1.0)
+    tokenize = _tokenizer(root / "tokenizer" / "tokenizer.json", int(text_encoder.config.vocab_size))
+    return AceStepConditioner(
+        tokenize,
+        text_encoder,
+        condition_encoder,
+        audio_tokenizer,
+        detokenizer,
+        timbre_token=sizes.hidden_size > sizes.encoder_hidden_size,
+    )
+
+
+def _load(
+    folder: Path,
+    make: Callable[[], nn.Module],
+    device: torch.device,
+    dtype: torch.dtype,
+    progress: Callable[[float], None],
+) -> nn.Module:
+    """What `make` makes, filled from the safetensors of `folder` without being initialised first."""
+    try:
+        with torch.device("meta"):
+            model = make()
+    except Exception as error:  # the libraries check a config in ways of their own
+        raise CheckpointError(f"{folder / 'config.json'} cannot be used: {' '.join(str(error).split())}") from None
+    wanted = model.state_dict()
+    # A language model's file may hold the whole of it, with its head and under another prefix.
+    tensors = {
+        n.removeprefix("model."): t for n, t in read_tensors(folder, progress).items() if n != "lm_head.weight"
+    }
+    check_shapes({n: tuple(t.shape) for n, t in wanted.items()}, tensors, folder)
+    model.load_state_dict({n: t.to(device, dtype) for n, t in tensors.items()}, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def _tokenizer(path: Path, vocabulary: int) -> Callable[[str, int], tuple[list[int], bool]]:
+    """The tokenizer in `path` as a function. Raises `CheckpointError`."""
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no narrower type
+        raise CheckpointError(f"{path} cannot be read as a tokenizer: {error}") from None
+    if tokenizer.get_vocab_size() > vocabulary:
+        raise CheckpointError(
+            f"{path} has {tokenizer.get_vocab_size()} tokens, and the text_encoder beside it knows {vocabulary}"
+        )
+    tokenizer.no_padding()
+
+    def tokenize(text: str, limit: int) -> tuple[list[int], bool]:
+        tokenizer.enable_truncation(limit)
+        encoding = tokenizer.encode(text)
+        return list(encoding.ids), bool(encoding.overflowing)
+
+    return tokenize

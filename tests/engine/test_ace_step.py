@@ -1,0 +1,349 @@
+"""A whole ACE-Step checkpoint: what it hears is what diffusers' pipeline would hear, and it plays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from diffusers import AceStepPipeline
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from engine import CheckpointError, Knobs, Session
+from engine.ace_step import AceStepConditioner
+from engine.conditioning import Conditioner, load_conditioner
+from engine.offline import VirtualPort
+from tests.engine import tiny_ace_step
+from tests.engine.conftest import gaussian
+
+CPU = torch.device("cpu")
+PROMPT = "ambient, 100 bpm, a minor, 4/4"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_ace_step.write(tmp_path_factory.mktemp("checkpoints") / "tiny-turbo")
+
+
+@pytest.fixture(scope="module")
+def conditioner(tiny: Path) -> Conditioner:
+    return load_conditioner(tiny, CPU)
+
+
+def reference(root: Path) -> Any:
+    kind: Any = AceStepPipeline
+    return kind.from_pretrained(root, local_files_only=True)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny: Path) -> Any:
+    return reference(tiny)
+
+
+@pytest.fixture(scope="module")
+def one_second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """25 frames, an odd number."""
+    path = tmp_path_factory.mktemp("source") / "hum.wav"
+    seconds = np.arange(48_000) / 48_000
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * 220 * seconds)[:, None].repeat(2, 1), 48_000)
+    return path
+
+
+@pytest.fixture
+def copy(tiny: Path, tmp_path: Path) -> Path:
+    """The checkpoint again, to be damaged."""
+    return Path(shutil.copytree(tiny, tmp_path / "damaged"))
+
+
+@torch.inference_mode()
+def states_of(pipeline: Any, caption: str, *, xl: bool = False, **metas: Any) -> Tensor:
+    """Encoder states as the pipeline's own methods make them, its forward included."""
+    instruction = pipeline._get_task_instruction("cover" if pipeline.audio_tokenizer else "text2music")
+    text, text_mask, lyrics, lyrics_mask = pipeline.encode_prompt(
+        caption, "[Instrumental]", CPU, instruction=instruction, **metas
+    )
+    encoder = pipeline.condition_encoder
+    if xl:
+        encoder.timbre_encoder.embed_tokens = ClassToken(encoder.timbre_encoder)
+    states, mask = encoder(
+        text, text_mask, lyrics, lyrics_mask, encoder.silence_latent[:, :750], torch.zeros(1).long()
+    )
+    assert mask.all()
+    return states  # type: ignore[no-any-return]
+
+
+class ClassToken(torch.nn.Module):
+    """The timbre encoder's embedding as the XL release has it."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.embed, self.token = encoder.embed_tokens, encoder.special_token
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((self.token.expand(len(x), -1, -1), self.embed(x)), dim=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "caption", "metas"),
+    [
+        (PROMPT, "ambient", {"bpm": 100, "keyscale": "A minor", "timesignature": "4"}),
+        ("warm house {0} 'n' bass, ♯1", "warm house {0} 'n' bass, ♯1", {}),
+        ("", "", {}),
+        ("pads and bells " * 100, ("pads and bells " * 100).strip(), {}),
+    ],
+)
+def test_states_are_those_of_the_pipeline(
+    conditioner: Conditioner, pipeline: Any, text: str, caption: str, metas: dict[str, Any]
+) -> None:
+    states = conditioner.encode(text, seconds=16.4).states
+    wanted = states_of(pipeline, caption, audio_duration=16.4, **metas)
+    assert states.shape == wanted.shape
+    assert (states - wanted).abs().max() < 1e-5
+    assert states.dtype == torch.float32
+
+
+def test_the_class_token_of_xl_is_put_back(tmp_path: Path) -> None:
+    root = tiny_ace_step.write(tmp_path / "tiny-xl", xl=True, hints=False)
+    states = load_conditioner(root, CPU).encode("ambient").states
+    pipeline = reference(root)
+    without = states_of(pipeline, "ambient", audio_duration=30)
+    wanted = states_of(pipeline, "ambient", audio_duration=30, xl=True)
+    assert (states - wanted).abs().max() < 1e-5
+    differs = (states - without).abs().amax(dim=(0, 2)) > 1e-3
+    assert differs.sum() == 1  # the timbre
+
+
+@torch.inference_mode()
+def test_hints_are_the_source_through_the_audio_tokenizer(conditioner: Conditioner, pipeline: Any) -> None:
+    for frames in (25, 23):
+        latents = gaussian(frames, 64, seed=5)
+        codes, _ = pipeline.audio_tokenizer.tokenize(latents[None], pipeline.condition_encoder.silence_latent)
+        wanted = pipeline.audio_token_detokenizer(codes)[0, :frames]
+        assert torch.equal(conditioner.hint(latents), wanted)
+
+
+def test_without_an_audio_tokenizer_hints_are_silence_and_that_is_said(copy: Path) -> None:
+    shutil.rmtree(copy / "audio_token_detokenizer")
+    stages: list[str] = []
+    conditioner = load_conditioner(copy, CPU, progress=lambda stage, share: stages.append(stage))
+    assert torch.equal(conditioner.hint(gaussian(25, 64, seed=5)), conditioner.silence(25))
+    assert "no structure hints: the checkpoint has no audio tokenizer" in stages
+
+
+def test_silence_is_the_checkpoints_own(conditioner: Conditioner, pipeline: Any) -> None:
+    silence, _ = pipeline.prepare_src_latents(CPU, torch.float32, latent_length=15_010)
+    assert torch.equal(conditioner.silence(15_010), silence[0])
+    assert silence.abs().max() > 0
+
+
+def test_a_prompt_is_encoded_once(conditioner: Conditioner) -> None:
+    first = conditioner.encode(PROMPT).states
+    assert conditioner.encode("ambient, a minor, 4/4, 100 bpm").states is first
+    assert conditioner.encode("ambient, a minor, 4/4, 101 bpm").states is not first
+    for i in range(20):
+        conditioner.encode(f"{60 + i} bpm")
+    again = conditioner.encode(PROMPT).states
+    assert again is not first
+    assert torch.equal(again, first)
+
+
+@pytest.mark.parametrize(
+    ("text", "remark"),
+    [
+        (PROMPT, ""),
+        ("  ", "the prompt is empty"),
+        ("7/8, 122.5 bpm", "122.5 bpm was read as 123"),
+        ("jazz " * 300, "longer than the 256 tokens"),
+        ("\ud800 lone", ""),
+    ],
+)
+def test_remarks_say_what_the_model_does_not_take(conditioner: Conditioner, text: str, remark: str) -> None:
+    said = conditioner.encode(text).remark
+    assert remark in said
+    assert bool(said) == bool(remark)
+
+
+def test_in_bf16_states_stay_close_and_positions_exact(tiny: Path, conditioner: Conditioner) -> None:
+    coarse = load_conditioner(tiny, CPU, torch.bfloat16)
+    assert isinstance(coarse, AceStepConditioner)
+    assert coarse._text_encoder.rotary_emb.inv_freq.dtype == torch.float32
+    a, b = coarse.encode(PROMPT).states, conditioner.encode(PROMPT).states
+    assert a.dtype == torch.float32
+    assert (a - b).abs().mean() < 0.05 * b.abs().mean()
+    assert coarse.hint(gaussian(25, 64, seed=5)).isfinite().all()
+
+
+def test_a_text_encoder_as_it_was_published_is_the_same(copy: Path, conditioner: Conditioner) -> None:
+    """Positions and dtype under their older names; weights with a language model's head and prefix."""
+    folder = copy / "text_encoder"
+    config = json.loads((folder / "config.json").read_text())
+    del config["rope_parameters"], config["dtype"]
+    (folder / "config.json").write_text(
+        json.dumps(config | {"rope_theta": 1_000_000, "rope_scaling": None, "torch_dtype": "bfloat16"})
+    )
+    tensors = load_file(folder / "model.safetensors")
+    head = {"lm_head.weight": tensors["embed_tokens.weight"].clone()}
+    save_file({f"model.{name}": tensor for name, tensor in tensors.items()} | head, folder / "model.safetensors")
+    assert torch.equal(load_conditioner(copy, CPU).encode(PROMPT).states, conditioner.encode(PROMPT).states)
+
+
+def test_a_whole_checkpoint_plays(tiny: Path, one_second: Path) -> None:
+    stages: list[str] = []
+    session = Session(
+        checkpoint=tiny,
+        source=one_second,
+        device="cpu",
+        threads=1,
+        progress=lambda stage, share: stages.append(stage),
+    )
+    try:
+        assert session.model_name == "tiny-turbo"
+        assert session.frames == 25
+        assert list(dict.fromkeys(stages))[2:6] == [
+            "text encoder",
+            "conditioner",
+            "audio tokenizer",
+            "audio token detokenizer",
+        ]
+        knobs = Knobs(denoise=0.8, hint_strength=0.7)
+        heard = session.render(0.5, knobs)
+        assert heard.shape == (24_000, 2)
+        assert np.isfinite(heard).all()
+        assert np.abs(heard).max() > 0
+        assert np.array_equal(session.render(0.5, knobs), heard)
+        assert not np.array_equal(session.render(0.5, Knobs(denoise=0.8, hint_strength=0.0)), heard)
+
+        session.attach(port := VirtualPort())
+        session.step(knobs)
+        done = session.request_prompt("a", "techno, 140.5 bpm")
+        deadline = time.monotonic() + 20
+        while not done.done() and time.monotonic() < deadline:
+            session.step(knobs)
+        assert done.result(timeout=0) == "140.5 bpm was read as 141, as the model takes whole numbers"
+        assert not np.array_equal(session.render(0.5, knobs), heard)
+        assert np.isfinite(port.loop).all()
+    finally:
+        session.close()
+
+
+def test_all_that_is_missing_is_said_at_once(copy: Path, one_second: Path) -> None:
+    shutil.rmtree(copy / "text_encoder")
+    shutil.rmtree(copy / "tokenizer")
+    (copy / "condition_encoder" / "diffusion_pytorch_model.safetensors").unlink()
+    (copy / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
+    index = {"weight_map": {"a": "part-1.safetensors"}}
+    (copy / "transformer" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    stages: list[str] = []
+    with pytest.raises(CheckpointError) as caught:
+        Session(checkpoint=copy, source=one_second, progress=lambda stage, share: stages.append(stage))
+    message = str(caught.value)
+    assert message.startswith(f"{copy} is no whole checkpoint")
+    for fault in (
+        "text_encoder/config.json is missing",
+        "tokenizer/tokenizer.json is missing",
+        "condition_encoder holds no diffusion_pytorch_model.safetensors",
+        "transformer/part-1.safetensors is missing",
+    ):
+        assert fault in message
+    assert "vae" not in message
+    assert not stages  # before anything was loaded
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "condition_encoder", "audio_tokenizer"])
+def test_a_pickle_is_refused(copy: Path, part: str) -> None:
+    (weights,) = (copy / part).glob("*.safetensors")
+    pickle = copy / part / "pytorch_model.bin"
+    torch.save({}, pickle)
+    weights.unlink()
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is a pickle, which is never opened"):
+        Session(checkpoint=copy)
+    shutil.copy(pickle, weights)
+    with pytest.raises(CheckpointError, match="is no whole safetensors file"):
+        load_conditioner(copy, CPU)
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "message"),
+    [
+        ("transformer", {"encoder_hidden_size": 40}, "takes conditions of width 40"),
+        ("text_encoder", {"model_type": "bert"}, "does not describe a qwen3 model of width 24"),
+        ("text_encoder", {"hidden_size": 16}, "does not describe a qwen3 model of width 24"),
+        ("text_encoder", {"vocab_size": 100}, "do not fit its config.json"),
+        ("text_encoder", {"num_hidden_layers": "many"}, "cannot be used"),
+        ("condition_encoder", {"hidden_size": "wide"}, "does not fit together"),
+        ("condition_encoder", {"intermediate_size": 50}, "do not fit its config.json"),
+        ("condition_encoder", {"_class_name": "Elsewhere"}, "demond knows AceStepConditionEncoder"),
+        ("audio_tokenizer", {"num_attention_pooler_hidden_layers": 3}, "do not fit its config.json"),
+    ],
+)
+def test_parts_that_do_not_fit_are_named(copy: Path, part: str, changes: dict[str, Any], message: str) -> None:
+    edit(copy / part / "config.json", **changes)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_conditioner(copy, CPU)
+    assert str(copy) in str(caught.value)
+
+
+def test_a_broken_tokenizer_is_named(copy: Path) -> None:
+    (copy / "tokenizer" / "tokenizer.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json cannot be read as a tokenizer"):
+        load_conditioner(copy, CPU)
+
+
+def test_a_checkpoint_that_asks_for_code_or_another_kernel_gets_neither(copy: Path) -> None:
+    (copy / "text_encoder" / "evil.py").write_text("raise SystemExit('code of the checkpoint was run')")
+    edit(
+        copy / "text_encoder" / "config.json",
+        auto_map={"AutoModel": "evil.Model"},
+        _attn_implementation="someone/kernel",
+        attn_implementation="someone/kernel",
+    )
+    conditioner = load_conditioner(copy, CPU)
+    assert isinstance(conditioner, AceStepConditioner)
+    assert conditioner._text_encoder.config._attn_implementation == "sdpa"
+
+
+def test_no_network_is_asked_for(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def refuse(*arguments: Any, **options: Any) -> NoReturn:
+        asked.append(arguments)
+        raise OSError("there is no network in this test")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    load_conditioner(tiny, CPU).encode(PROMPT)
+    assert asked == []
+
+
+def test_missing_libraries_are_said_with_the_command_that_brings_them(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    for use in (lambda: Session(checkpoint=tiny), lambda: load_conditioner(tiny, CPU)):
+        with pytest.raises(CheckpointError, match=r"pip install 'demond\[gpu\]'"):
+            use()
+
+
+def test_the_built_in_model_needs_neither_library() -> None:
+    program = (
+        "import sys, torch, engine.conditioning as c, engine.embedded as e, engine\n"
+        "c.load_conditioner(e.CHECKPOINT, torch.device('cpu')).encode('house')\n"
+        "print([name for name in ('diffusers', 'transformers', 'tokenizers') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -30,7 +30,7 @@ app = typer.Typer(
     help="Play a streaming diffusion model live: knobs from MIDI and OSC in, music to JACK out.",
     epilog="Start with `demond run`, then turn something: `demond send /demond/knob/denoise 0.9`.",
 )
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]

@@ -281,7 +281,7 @@ def main(
 
 
 def _print(document: dict[str, Any]) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     server = document["server"]
     console.print(f"period {server['period']} at {server['rate']} Hz", soft_wrap=True)
     console.print(", ".join(f"{key} {value}" for key, value in document["machine"].items()), soft_wrap=True)

@@ -303,7 +303,7 @@ def main(
 
 
 def _print(results: list[Measured], status: dict[str, Any]) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     engine, audio = status["engine"], status["audio"]
     console.print(
         f"{engine['model']} on {engine['device']} ({engine['backend']}), depth {engine['depth']}, "

@@ -290,7 +290,9 @@ def send(
         _give_up(error, 2)
     for reply in replies:
         failed |= reply.address == "/demond/error"
-        out.print(reply.address, *reply.arguments, markup=False, soft_wrap=True)
+        # OSC's floats have 24 bits: seven digits say all there is to say.
+        words = [f"{value:.7g}" if isinstance(value, float) else value for value in reply.arguments]
+        out.print(reply.address, *words, markup=False, soft_wrap=True)
     raise typer.Exit(1 if failed else 0)
 
 

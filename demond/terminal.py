@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -43,6 +45,13 @@ def set_up_logging(console: Console, verbose: bool) -> None:
             else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
         )
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+
+
+def _command() -> str:
+    """How the person who reads this can call `demond`: by its name if that is found, else by its path from here."""
+    if shutil.which("demond"):
+        return "demond"
+    return os.path.relpath(Path(sys.executable).with_name("demond"))
 
 
 class Terminal:
@@ -102,7 +111,7 @@ class Terminal:
         lines = {
             "plays": model,
             "hear it": hear,
-            "OSC": f"{config.osc.bind}:{port}, try: demond send{'' if port == 9600 else f' --port {port}'} "
+            "OSC": f"{config.osc.bind}:{port}, try: {_command()} send{'' if port == 9600 else f' --port {port}'} "
             "/demond/knob/denoise 0.9",
             "MIDI": midi,
             "mappings": ", ".join(map(str, config.mappings or [])) or "the ready ones of every known controller",

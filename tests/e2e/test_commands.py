@@ -32,6 +32,8 @@ def test_a_running_daemon_answers_its_commands(jackd: DummyServer, tmp_path: Pat
         set_it = demond("send", *to, "/demond/knob/denoise", "0.25")
         assert (set_it.returncode, set_it.stdout) == (0, "")
         assert demond("send", *to, "/demond/knob/denoise").stdout == "/demond/knob/denoise 0.25\n"
+        assert demond("send", *to, "/demond/knob/denoise/norm", "0.95").returncode == 0
+        assert demond("send", *to, "/demond/knob/denoise").stdout == "/demond/knob/denoise 0.95\n"
 
         typo = demond("send", *to, "/demond/knob/denoize", "1")
         assert typo.returncode == 1

@@ -8,8 +8,9 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -37,6 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 Host = Annotated[str, typer.Option(help="Where the daemon listens.", envvar="DEMOND_HOST")]
 Port = Annotated[int, typer.Option(help="The daemon's OSC port.", envvar="DEMOND_PORT")]
 HOST, PORT = "127.0.0.1", 9600
+Answer = TypeVar("Answer")
 
 
 def _give_up(message: object, status: int = 1) -> NoReturn:
@@ -219,10 +221,9 @@ def _heard_within(host: str, port: int) -> dict[Kind, float]:
     A knob waits for the top of a tick; then comes the lead. A slot knob waits for a schedule on top.
     """
     try:
-        status = Client(host, port, timeout=0.5).json("/demond/status")
+        status = Client(host, port, timeout=0.5).status()
     except NoAnswerError:
         return {}
-    assert isinstance(status, dict)  # noqa: S101
     engine, audio = status["engine"], status["audio"]
     if engine["state"] != "playing" or not audio["rate"]:
         return {}
@@ -258,11 +259,10 @@ def ports(
 @app.command()
 def status(host: Host = HOST, port: Port = PORT, as_json: Json = False) -> None:
     """Show how the running daemon does."""
-    answer = _ask_json(host, port, "/demond/status")
+    answer = _from_daemon(Client(host, port).status)
     if as_json:
         _print_json(answer)
         return
-    assert isinstance(answer, dict)  # noqa: S101
     for section, value in answer.items():
         if not isinstance(value, dict):
             out.print(f"[bold]{section}[/bold]  {value}")
@@ -319,22 +319,22 @@ def trace(
     as_json: Json = False,
 ) -> None:
     """Show the last control changes and the milliseconds each took to every hop on its way to the ear."""
-    journeys = _ask_json(host, port, "/demond/trace", count)
+    journeys = _from_daemon(lambda: Client(host, port).trace(count))
     if as_json:
         _print_json(journeys)
         return
     hops = ("stored", "tick", "latent", "written", "heard")
     table = Table("from", "knob", "value", *(f"{hop} ms" for hop in hops), box=None, header_style="bold")
-    assert isinstance(journeys, list)  # noqa: S101
     for journey in journeys:
         cells = (f"{journey[f'{hop}_ms']:.1f}" if f"{hop}_ms" in journey else "" for hop in hops)
         table.add_row(journey["origin"], journey["knob"], f"{journey['value']:.4g}", *cells)
     out.print(table)
 
 
-def _ask_json(host: str, port: int, address: str, *arguments: Argument) -> object:
+def _from_daemon(ask: Callable[[], Answer]) -> Answer:
+    """What the daemon answers; a sentence and the end of the command when it does not."""
     try:
-        return Client(host, port).json(address, *arguments)
+        return ask()
     except NoAnswerError as error:
         _give_up(error)
 

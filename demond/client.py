@@ -9,6 +9,7 @@ import json
 import socket
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from demond.osc.codec import Argument, encode, parse
 
@@ -65,7 +66,15 @@ class Client:
         """The next message from the daemon. Raises :class:`NoAnswerError` after the timeout."""
         return self._receive(time.monotonic() + self._timeout)
 
-    def json(self, address: str, *arguments: Argument) -> object:
+    def status(self) -> dict[str, Any]:
+        """What `/demond/status` answers, by sections."""
+        return dict(self._json("/demond/status"))
+
+    def trace(self, count: int) -> list[dict[str, Any]]:
+        """The last `count` control changes, newest last."""
+        return list(self._json("/demond/trace", count))
+
+    def _json(self, address: str, *arguments: Argument) -> Any:
         """Asks for an address whose answer is one JSON text."""
         for reply in self.ask(address, *arguments):
             if reply.address == f"{address}.reply" and isinstance(reply.arguments[0], str):

@@ -123,6 +123,7 @@ class _AudioProcess:
                 player.leave()
                 self._fade_out(player)
         except jack.JackError as error:
+            self._loop.set_connected(False)  # before it is said: whoever hears it may look at once
             self._say("waiting", f"the JACK server refused us: {error}")
             self._wait(_RETRY_SECONDS)
         finally:

@@ -221,8 +221,7 @@ def _daemon(server: str, seconds: float, options: list[str]) -> Player:
 
 
 def _audio(client: Client) -> dict[str, Any]:
-    status = client.json("/demond/status")
-    assert isinstance(status, dict)  # noqa: S101
+    status = client.status()
     audio: dict[str, Any] = status["audio"]
     return audio
 

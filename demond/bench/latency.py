@@ -116,10 +116,10 @@ def running_daemon(server: str, arguments: list[str]) -> Iterator[Client]:
 def engine_of(client: Client) -> dict[str, Any]:
     """The `engine` section of the status; empty while nobody answers."""
     try:
-        status = client.json("/demond/status")
+        engine: dict[str, Any] = client.status()["engine"]
     except NoAnswerError:
         return {}
-    return status["engine"] if isinstance(status, dict) else {}
+    return engine
 
 
 class Bench:
@@ -128,10 +128,8 @@ class Bench:
     def __init__(self, client: Client, capture: Capture) -> None:
         """The daemon plays already, and `capture` hears it."""
         self._client, self._capture = client, capture
-        status = client.json("/demond/status")
-        assert isinstance(status, dict)  # noqa: S101
-        self.status = status
-        self._loop: int = status["audio"]["loop_frames"]
+        self.status = client.status()
+        self._loop: int = self.status["audio"]["loop_frames"]
 
     def listen(self, seconds: float) -> None:
         """Until so much more has been captured."""
@@ -230,8 +228,7 @@ class Bench:
 
     def _split(self, probe: Probe) -> list[dict[str, float]]:
         """The parts of the last change's way, as the daemon traced it: none for what is not a knob of the engine."""
-        journeys = self._client.json("/demond/trace", 1)
-        assert isinstance(journeys, list)  # noqa: S101
+        journeys = self._client.trace(1)
         device = float(self.status["audio"]["port_latency_ms"])
         if not journeys or "heard_ms" not in journeys[-1] or not probe.address.endswith(journeys[-1]["knob"]):
             return []
@@ -294,7 +291,7 @@ def main(
             for probe in chosen:
                 task = progress.add_task(f"{probe.kind} {probe.address}", total=phases)
                 results.append(bench.measure(probe, phases, lambda n, task=task: progress.advance(task, n), dice))
-            status = client.json("/demond/status")
+            status = client.status()
     _print(results, bench.status)
     if report is not None:
         document = {"machine": machine(), "status": status, "results": [asdict(result) for result in results]}

@@ -59,11 +59,9 @@ class Instrument:
     def status(self) -> dict[str, Any]:
         """The daemon's status; empty while it does not answer."""
         try:
-            answer = self.client.json("/demond/status")
+            return self.client.status()
         except NoAnswerError:
             return {}
-        assert isinstance(answer, dict)
-        return answer
 
     def until(
         self, condition: Callable[[dict[str, Any]], object], what: str, seconds: float = PATIENCE

@@ -48,12 +48,11 @@ def status(port: int) -> dict[str, Any]:
     """What demond says of itself over OSC; empty while it does not answer."""
     client = Client(port=port, timeout=1)
     try:
-        answer = client.json("/demond/status")
+        return client.status()
     except NoAnswerError:
         return {}
     finally:
         client.close()
-    return answer if isinstance(answer, dict) else {}
 
 
 def playing(port: int = 9600) -> bool:

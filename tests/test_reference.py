@@ -1,10 +1,13 @@
 """What the README says of knobs and addresses is what the code does."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from demond.config import load
 from demond.knobs import KNOBS
+from demond.mapping import load_mapping
 from demond.osc.namespace import TABLE
 from demond.reference import generated
 
@@ -25,3 +28,12 @@ def test_every_knob_and_every_address_is_in_the_readme() -> None:
 def test_a_file_without_places_is_an_error() -> None:
     with pytest.raises(ValueError, match="there should be one place"):
         generated("nothing here")
+
+
+def test_the_examples_in_the_readme_are_right(tmp_path: Path) -> None:
+    settings, mapping = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
+    (tmp_path / "demond.yaml").write_text(settings)
+    assert load(tmp_path / "demond.yaml").osc.allow == ["192.168.1.0/24"]
+    (tmp_path / "mine.yaml").write_text(mapping)
+    [device] = load_mapping([tmp_path / "mine.yaml"]).devices
+    assert device.profile == "korg/nanokontrol2"

@@ -8,6 +8,7 @@ it is killed between any two instructions the daemon finishes the block it was w
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gc
 import os
 import select
@@ -16,7 +17,7 @@ import sys
 import time
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,20 +88,16 @@ class _Port:
         self._loop.replace(rate, content)
 
 
+_ENGINE_KNOBS: dict[str, type] = {
+    f.name: type(f.default) for f in dataclasses.fields(engine.Knobs) if f.name != "version"
+}
+"""Name and type of every knob that the engine reads; a test holds them to the daemon's table."""
+
+
 def knobs_of(state: KnobState) -> engine.Knobs:
     """The engine's view of a table state. Output knobs are the audio process's business."""
-    return engine.Knobs(
-        denoise=state["denoise"],
-        velocity_scale=state["velocity_scale"],
-        source_lock=state["source_lock"],
-        prompt_blend=state["prompt_blend"],
-        hint_strength=state["hint_strength"],
-        seed=int(state["seed"]),
-        feedback=state["feedback"],
-        feedback_depth=int(state["feedback_depth"]),
-        shift=state["shift"],
-        version=state.version,
-    )
+    values: dict[str, Any] = {name: kind(state[name]) for name, kind in _ENGINE_KNOBS.items()}
+    return engine.Knobs(version=state.version, **values)
 
 
 class _Play:

@@ -57,6 +57,10 @@ class Knob:
     text: str
     form: Form = Form.FLOAT
     curve: Curve = Curve.LINEAR
+    per_frame: bool = False
+    """Whether a curve over the loop may stand in for the one value."""
+    choices: tuple[str, ...] = ()
+    """What the whole numbers from 0 on are called, where they are a choice and no amount."""
 
     def clamp(self, value: float) -> float:
         """`value` inside the range, rounded to a whole number where the form asks for it.
@@ -92,26 +96,127 @@ class Knob:
         """`value` as a person reads it, with its unit."""
         if self.form is Form.BOOL:
             return "on" if value else "off"
+        if self.choices:
+            return self.choices[int(value)]
         number = f"{value:.0f}" if self.form is Form.INT else f"{value:.4g}"
         return f"{number} {self.unit}".rstrip()
 
 
 _S, _L, _O = Kind.SHARED, Kind.SLOT, Kind.OUTPUT
 
+CHANNEL_GROUPS = 8
+"""Groups of eight neighbouring latent channels, with a gain each."""
+KEYSTONES = (13, 14, 19, 23, 29, 56)
+"""Latent channels with a gain of their own, which multiplies that of their group."""
+
+
+def _gain(name: str, text: str) -> Knob:
+    return Knob(name, _S, 0, 3, 1, "", text, per_frame=True)
+
+
 KNOBS: tuple[Knob, ...] = (
     Knob("denoise", _S, 0, 1, 0.7, "", "How far the music moves from the source: 0 is the source untouched"),
-    Knob("velocity_scale", _S, 0, 2, 1, "", "Scales every denoising step: below 1 softer, above 1 harsher"),
-    Knob("source_lock", _S, 0, 1, 0, "", "Pulls the second half of the schedule back towards the source"),
-    Knob("prompt_blend", _S, 0, 1, 0, "", "Crossfades from prompt A (0) to prompt B (1)"),
-    Knob("hint_strength", _S, 0, 1, 1, "", "How strictly the rhythm and harmony of the source are followed"),
+    Knob(
+        "velocity_scale",
+        _S,
+        0,
+        2,
+        1,
+        "",
+        "Scales every denoising step: below 1 softer, above 1 harsher",
+        per_frame=True,
+    ),
+    Knob(
+        "source_lock",
+        _S,
+        0,
+        1,
+        0,
+        "",
+        "Pulls the second half of the schedule back to the lock target",
+        per_frame=True,
+    ),
+    Knob("prompt_blend", _S, 0, 1, 0, "", "Crossfades from prompt A (0) to prompt B (1)", per_frame=True),
+    Knob(
+        "hint_strength",
+        _S,
+        0,
+        1,
+        1,
+        "",
+        "How strictly the rhythm and harmony of the source are followed",
+        per_frame=True,
+    ),
     Knob("seed", _L, 0, 2**32 - 1, 1, "", "The noise that new music starts from", Form.INT),
     Knob("feedback", _L, 0, 1, 0, "", "Feeds earlier results back in as the source of new ones"),
     Knob("feedback_depth", _L, 1, 8, 1, "results", "How many results back the feedback reaches", Form.INT),
     Knob("shift", _L, 1, 6, 3, "", "Where the schedule spends its steps; turbo checkpoints know 1 to 3"),
     Knob("volume_db", _O, -60, 6, 0, "dB", "Output level; the lowest value is silence"),
     Knob("mute", _O, 0, 1, 0, "", "Silences the output", Form.BOOL),
+    Knob("sde", _S, 0, 1, 0, "", "Steps with fresh noise instead of straight on, so that sde_amp acts", Form.BOOL),
+    Knob("sde_amp", _S, 0, 1, 1, "", "With sde: how far the model leads, 0 being the source", per_frame=True),
+    Knob("sde_rate", _S, 0, 12.5, 0, "Hz", "With sde: how often sde_amp swells and falls along the loop"),
+    Knob("ode_noise", _S, 0, 1, 0, "", "Adds fresh noise after every step, less towards the end", per_frame=True),
+    Knob("lock_gate", _S, 0, 1, 0, "", "Share of the schedule after which a source_lock curve begins to pull"),
+    Knob(
+        "protect", _S, 0, 1, 0, "", "Keeps the source as it is; draw a curve to keep some bars only", per_frame=True
+    ),
+    Knob(
+        "guidance_mode",
+        _L,
+        0,
+        3,
+        0,
+        "",
+        "How the model is pushed away from what is not asked for; turbo checkpoints want it off",
+        Form.INT,
+        choices=("off", "full", "initialize", "self"),
+    ),
+    Knob(
+        "guidance_scale", _S, 1, 15, 7, "", "With guidance_mode: how hard it pushes; 1 is not at all", per_frame=True
+    ),
+    Knob("guidance_rescale", _S, 0, 1, 0, "", "With guidance_mode: gives back the loudness it adds", per_frame=True),
+    Knob(
+        "apg_momentum", _S, -1, 1, -0.75, "", "With guidance_mode: how much of the push before is added to this one"
+    ),
+    Knob(
+        "dcw_mode",
+        _S,
+        0,
+        4,
+        0,
+        "",
+        "Wavelet correction of every step: of which part of the music",
+        Form.INT,
+        choices=("off", "low", "high", "double", "pix"),
+    ),
+    Knob("dcw_low", _S, 0, 0.5, 0.05, "", "With dcw_mode low, double, pix: how strongly", per_frame=True),
+    Knob("dcw_high", _S, 0, 0.5, 0.02, "", "With dcw_mode high, double: how strongly", per_frame=True),
+    Knob("dcw_soft", _S, 0, 1, 0, "", "With dcw_mode: leaves differences smaller than this alone"),
+    Knob("dcw_ratio", _S, 0, 1, 0, "", "With dcw_mode: corrects in proportion to what is there instead of by adding"),
+    Knob("dcw_magnitude", _S, 0, 1, 0, "", "With dcw_mode: corrects how much there is and keeps its shape"),
+    *(
+        _gain(f"ch_g{group}", f"What the model hears of latent channels {8 * group} to {8 * group + 7}")
+        for group in range(CHANNEL_GROUPS)
+    ),
+    *(
+        _gain(f"ch{channel}", f"What the model hears of latent channel {channel}, times its group's")
+        for channel in KEYSTONES
+    ),
+    Knob("timbre_strength", _S, 0, 1, 1, "", "How much of the timbre clip's sound is taken"),
+    Knob("prompt_a_from", _S, 0, 1, 0, "", "Share of the schedule at which prompt A begins to act"),
+    Knob("prompt_a_to", _S, 0, 1, 1, "", "Share of the schedule at which prompt A ends to act"),
+    Knob("prompt_b_from", _S, 0, 1, 0, "", "Share of the schedule at which prompt B begins to act"),
+    Knob("prompt_b_to", _S, 0, 1, 1, "", "Share of the schedule at which prompt B ends to act"),
+    Knob("dry_wet", _O, 0, 1, 1, "", "Crossfades from the source (0) to the generated music (1)"),
+    Knob("loop_a", _O, 0, 1, 0, "", "Where the part of the loop that is played begins"),
+    Knob("loop_b", _O, 0, 1, 1, "", "Where the part of the loop that is played ends"),
 )
 """Every knob there is. The position is the knob's index in shared memory, so append, never reorder."""
+
+CURVES: tuple[str, ...] = (*(knob.name for knob in KNOBS if knob.per_frame), "initial_noise")
+"""What may be drawn over the loop. `initial_noise` is a curve only: the share of noise (the rest is source) that each
+frame of a new slot is born with, whatever `denoise` says."""
 
 INDEX: dict[str, int] = {knob.name: i for i, knob in enumerate(KNOBS)}
 

@@ -16,7 +16,7 @@ It knows nothing of MIDI, OSC, JACK or files of settings, and can be used as a l
 
 from __future__ import annotations
 
-from engine.conditioning import PromptError
+from engine.conditioning import Prompt, PromptError
 from engine.geometry import RateError
 from engine.knobs import Knobs
 from engine.lead import Lead
@@ -32,6 +32,7 @@ __all__ = [
     "Knobs",
     "Lead",
     "LoopPort",
+    "Prompt",
     "PromptError",
     "RateError",
     "Session",

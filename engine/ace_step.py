@@ -8,15 +8,15 @@ else is: safetensors in the folder, no pickle, no code from the folder, no netwo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from engine.conditioning import Condition, checked_text
+from engine.conditioning import Condition, Prompt, Task, checked
 from engine.metas import Metas, read_metas
 from engine.model.checkpoint import (
     CheckpointError,
@@ -27,28 +27,30 @@ from engine.model.checkpoint import (
     read_tensors,
     read_transformer_sizes,
 )
+from engine.recent import Recent, content_of, size_of
 
-LYRICS = "[Instrumental]"
-"""The lyrics of every prompt, as ACE-Step writes music without a voice."""
+INSTRUMENTAL = "[Instrumental]"
+"""The lyrics of music without a voice, as ACE-Step writes them."""
 
 _TEXT_TOKENS, _LYRIC_TOKENS = 256, 2048
 """Tokens read of the text and of the lyrics; the defaults of diffusers' `AceStepPipeline.encode_prompt`."""
-_TIMBRE_FRAMES = 750
-"""Frames of silence that stand for a reference clip (30 s)."""
-_PROMPTS_KEPT = 16
-"""Encoded prompts kept, the ones used last; at 200 tokens of 2048 numbers each takes 1.6 MB."""
+_PIECE = 250
+"""Frames (10 s) of each of the three pieces of a clip that the timbre encoder hears."""
+_KEPT = 64 * 2**20
+"""Bytes of conditions kept; one of 200 tokens of 2048 numbers takes 5 MB for its three tasks."""
 
 
 class AceStepConditioner:
     """See `engine.conditioning.Conditioner`.
 
-    States are [lyrics | timbre | text]. Lyrics and timbre are the same for every prompt (instrumental, and the timbre
-    of silence), so they are computed once and their encoders are let go; a prompt costs the text encoder and one
-    matrix.
+    States are [lyrics | timbre | text]. Each of the three is encoded on its own and kept, so a change costs what was
+    changed.
 
     Of an XL checkpoint the timbre encoder has a class token before its frames, which diffusers 0.42.1 leaves out: it
     is told by a transformer that is wider than its conditions, and put back here.
     """
+
+    takes_timbre = takes_lyrics = True
 
     def __init__(
         self,
@@ -67,42 +69,88 @@ class AceStepConditioner:
         """
         from diffusers.pipelines.ace_step.pipeline_ace_step import TASK_INSTRUCTIONS, AceStepPipeline
 
-        self._tokenize, self._text_encoder = tokenize, text_encoder
-        self._projector: nn.Module = condition_encoder.text_projector
+        self._tokenize, self._text_encoder, self._encoder = tokenize, text_encoder, condition_encoder
         self._silence: Tensor = condition_encoder.silence_latent
         self._tokenizer, self._detokenizer = audio_tokenizer, detokenizer
         self._pipeline: Any = AceStepPipeline
+        self._instructions: Mapping[str, str] = TASK_INSTRUCTIONS
         # What the transformer will find in its context decides what it is told to do.
-        self._instruction = TASK_INSTRUCTIONS["cover" if audio_tokenizer and detokenizer else "text2music"]
-        self._before_text = self._lyrics_and_timbre(condition_encoder, timbre_token)
-        self._states = lru_cache(_PROMPTS_KEPT)(self._encode)
+        hints = audio_tokenizer is not None and detokenizer is not None
+        self._tasks: tuple[Task, ...] = ("cover", "text2music", "repaint") if hints else ("text2music", "repaint")
+        if timbre_token:
+            timbre = condition_encoder.timbre_encoder
+            timbre.embed_tokens.register_forward_hook(
+                lambda module, given, frames: torch.cat(
+                    (timbre.special_token.expand(len(frames), -1, -1), frames), dim=1
+                )
+            )
+        self._conditions: Recent[Condition] = Recent(_KEPT, _size)
+        self._lyrics: Recent[tuple[Tensor, bool]] = Recent(_KEPT, lambda made: size_of(made[0]))
+        self._silent = self._encode_timbre(self._silence[0, : 3 * _PIECE])
 
     def silence(self, frames: int) -> Tensor:
         """Silence as the checkpoint holds it, [frames,64] in fp32; from its beginning again after 600 s."""
         around = torch.arange(frames, device=self._silence.device) % self._silence.shape[1]
         return self._silence[0, around].float()
 
-    def encode(
-        self, text: str, bpm: float | None = None, key: str | None = None, seconds: float | None = None
-    ) -> Condition:
+    @torch.inference_mode()
+    def encode(self, prompt: Prompt, *, seconds: float | None = None, timbre: Tensor | None = None) -> Condition:
         """See `engine.conditioning.Conditioner`.
 
-        Tempo, key and time signature are read from `text` (see `engine.metas`), the rest is the caption. The model is
-        asked for a cover of the source when there are hints to follow, else for music from text.
+        Tempo, key and time signature are read from the text (see `engine.metas`) where they are not given, the rest
+        of it is the caption. Without an audio tokenizer there are no hints to follow, and all states are those of
+        text-to-music.
         """
-        text = checked_text(text).encode("utf-8", "replace").decode()  # lone surrogates are no text to the tokenizer
-        metas = read_metas(text, bpm, key)
-        remarks = list(metas.remarks)
-        if metas == Metas(""):
-            remarks.append("the prompt is empty, so the model plays freely")
-        prompt, _ = self._formatted(metas, seconds)
-        states, cut = self._states(prompt)
-        if cut:
+        prompt = checked(prompt)
+        metas = read_metas(_sound(prompt.text), prompt.bpm, prompt.key, prompt.time_signature)
+        lyrics = _sound(prompt.lyrics).strip()
+        written = {
+            task: self._formatted(metas, lyrics, _sound(prompt.language), seconds, task) for task in self._tasks
+        }
+        key = (*written.values(), metas.remarks, None if timbre is None else content_of(timbre))
+
+        def encoded() -> Condition:
+            remarks = list(metas.remarks)
+            if metas == Metas("") and not lyrics:
+                remarks.append("the prompt is empty, so the model plays freely")
+            return self._encoded(written, timbre, remarks)
+
+        return self._conditions.get(key, encoded)
+
+    def _encoded(
+        self, written: Mapping[Task, tuple[str, str]], timbre: Tensor | None, remarks: list[str]
+    ) -> Condition:
+        """`written` has text and lyrics as the model was trained on them, for every task."""
+        following = self._tasks[0]
+        sung, lyrics_cut = self._lyrics.get(written[following][1], lambda: self._encode_lyrics(written[following][1]))
+        told = {task: self._encode_text(text) for task, (text, _) in written.items()}
+        if any(cut for _, cut in told.values()):
             remarks.append(
                 f"the prompt is longer than the {_TEXT_TOKENS} tokens that the model reads; "
                 "the end is left out, and tempo and key with it"
             )
-        return Condition(states, "; ".join(remarks))
+        if lyrics_cut:
+            remarks.append(
+                f"the lyrics are longer than the {_LYRIC_TOKENS} tokens that the model reads; the end is left out"
+            )
+        sound = self._silent if timbre is None else self._encode_timbre(_pieces(timbre))
+        states = {task: torch.cat((sung, sound, text), dim=1) for task, (text, _) in told.items()}
+        return Condition(
+            states[following],
+            "; ".join(remarks),
+            None if timbre is None else torch.cat((sung, self._silent, told[following][0]), dim=1),
+            states["text2music"] if following == "cover" else None,
+            states["repaint"],
+        )
+
+    def null(self) -> Condition:
+        """See `engine.conditioning.Conditioner`.
+
+        The learned embedding as one token. The release repeats it to the length of the condition, which attention
+        without positions makes no difference of.
+        """
+        null: Tensor = self._encoder.null_condition_emb
+        return Condition(null.float())
 
     @torch.inference_mode()
     def hint(self, latents: Tensor) -> Tensor:
@@ -117,49 +165,69 @@ class AceStepConditioner:
         hint: Tensor = self._detokenizer(codes)[0, : latents.shape[0]]
         return hint.float()
 
-    def _formatted(self, metas: Metas, seconds: float | None) -> tuple[str, str]:
+    def _formatted(
+        self, metas: Metas, lyrics: str, language: str, seconds: float | None, task: Task
+    ) -> tuple[str, str]:
         """Text and lyrics in the template that the model was trained on."""
         # The method uses nothing of a pipeline but another static method, so the class stands in for one.
-        text, lyrics = self._pipeline._format_prompt(
+        text, sung = self._pipeline._format_prompt(
             self._pipeline,
             prompt=metas.caption,
-            lyrics=LYRICS,
+            lyrics=lyrics or INSTRUMENTAL,
+            vocal_language=language,
             audio_duration=seconds,
-            instruction=self._instruction,
+            instruction=self._instructions[task],
             bpm=metas.bpm,
             keyscale=metas.key,
             timesignature=metas.time_signature,
         )
-        return text, lyrics
+        return text, sung
 
     def _ids(self, text: str, limit: int) -> tuple[Tensor, bool]:
         ids, cut = self._tokenize(text, limit)
         return torch.tensor([ids], device=self._silence.device), cut
 
-    @torch.inference_mode()
-    def _encode(self, prompt: str) -> tuple[Tensor, bool]:
-        """States [1,L,E] in fp32 of a formatted prompt, and whether its end was left out."""
-        ids, cut = self._ids(prompt, _TEXT_TOKENS)
+    def _encode_text(self, text: str) -> tuple[Tensor, bool]:
+        """States [1,L,E] in fp32 of a formatted text, and whether its end was left out."""
+        ids, cut = self._ids(text, _TEXT_TOKENS)
         hidden = self._text_encoder(input_ids=ids, use_cache=False).last_hidden_state
-        return torch.cat((self._before_text, self._projector(hidden)), dim=1).float(), cut
+        return self._encoder.text_projector(hidden).float(), cut
 
-    @torch.inference_mode()
-    def _lyrics_and_timbre(self, encoder: Any, timbre_token: bool) -> Tensor:
-        """The states [1,L,E] that come before those of the text."""
-        ids, _ = self._ids(self._formatted(Metas(""), None)[1], _LYRIC_TOKENS)
-        lyrics = encoder.lyric_encoder(
+    def _encode_lyrics(self, lyrics: str) -> tuple[Tensor, bool]:
+        """States [1,L,E] in fp32 of formatted lyrics, and whether their end was left out."""
+        ids, cut = self._ids(lyrics, _LYRIC_TOKENS)
+        states = self._encoder.lyric_encoder(
             inputs_embeds=self._text_encoder.get_input_embeddings()(ids),
             attention_mask=torch.ones_like(ids, dtype=torch.bool),
         )
-        timbre = encoder.timbre_encoder
-        if timbre_token:
-            timbre.embed_tokens.register_forward_hook(
-                lambda module, given, frames: torch.cat(
-                    (timbre.special_token.expand(len(frames), -1, -1), frames), dim=1
-                )
-            )
-        token, _ = timbre(self._silence[:, :_TIMBRE_FRAMES], ids.new_zeros(1))
-        return torch.cat((lyrics, token), dim=1)
+        return states.float(), cut
+
+    @torch.inference_mode()
+    def _encode_timbre(self, frames: Tensor) -> Tensor:
+        """The one state [1,1,E] in fp32 of the sound in `frames` [750,64]."""
+        one_clip = torch.zeros(1, dtype=torch.long, device=self._silence.device)
+        token, _ = self._encoder.timbre_encoder(frames[None].to(self._silence), one_clip)
+        state: Tensor = token.float()
+        return state
+
+
+def _size(condition: Condition) -> int:
+    return size_of(condition.states, condition.silent, condition.free, condition.repaint)
+
+
+def _sound(text: str) -> str:
+    """`text` without lone surrogates, which are no text to the tokenizer."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _pieces(clip: Tensor) -> Tensor:
+    """What the timbre encoder hears of `clip` [N,64]: its first 10 s, 10 s from a third of it on, and its last 10 s.
+
+    A clip below 30 s is repeated until it is not.
+    """
+    repeated = clip.repeat(math.ceil(3 * _PIECE / clip.shape[0]), 1) if clip.shape[0] < 3 * _PIECE else clip
+    third = repeated.shape[0] // 3
+    return torch.cat((repeated[:_PIECE], repeated[third : third + _PIECE], repeated[-_PIECE:]))
 
 
 def load_ace_step(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from engine import embedded
 from engine.backends import Backend
 from engine.backends.eager import EagerBackend
-from engine.conditioning import Condition, checked_text, load_conditioner
+from engine.conditioning import Condition, Prompt, load_conditioner
 from engine.geometry import LATENT_RATE, SAMPLE_RATE
 from engine.guide import Guides, PromptSlot
 from engine.knobs import Knobs
@@ -88,8 +88,8 @@ class Session:
             self.frames = self._latents.shape[0]
             self.loop_seconds = self.frames / LATENT_RATE
             self._conditions: dict[PromptSlot, Condition] = {
-                "a": self._conditioner.encode(prompt_a, seconds=self.loop_seconds),
-                "b": self._conditioner.encode(prompt_b, seconds=self.loop_seconds),
+                "a": self._conditioner.encode(Prompt(prompt_a), seconds=self.loop_seconds),
+                "b": self._conditioner.encode(Prompt(prompt_b), seconds=self.loop_seconds),
             }
             self._hint = self._conditioner.hint(self._latents)
             progress("warm-up", 0.0)
@@ -149,7 +149,7 @@ class Session:
             return
         try:
             with torch.inference_mode():
-                condition = self._conditioner.encode(checked_text(text), seconds=self.loop_seconds)
+                condition = self._conditioner.encode(Prompt(text), seconds=self.loop_seconds)
         except Exception as error:  # whatever it is belongs to whoever asked, not to this thread
             done.set_exception(error)
         else:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine import PromptError, embedded
 from engine.backends.eager import EagerBackend
-from engine.conditioning import Condition, blend, load_conditioner
+from engine.conditioning import Condition, Prompt, blend, load_conditioner
 from engine.embedded.front import TagConditioner
 from engine.guide import Guides
 from tests.engine.conftest import gaussian
@@ -62,7 +62,7 @@ def test_tags_tempo_and_key_are_read(
     ],
 )
 def test_what_was_not_understood_is_said(front: TagConditioner, text: str, remark: str) -> None:
-    said = front.encode(text).remark
+    said = front.encode(Prompt(text)).remark
     assert remark in said
     assert bool(said) == bool(remark)
 
@@ -72,9 +72,9 @@ def test_any_text_is_a_prompt(text: str) -> None:
     """Whatever unicode it is made of, lone surrogates and control characters included."""
     if "\0" in text:
         with pytest.raises(PromptError):
-            _FRONT.encode(text)
+            _FRONT.encode(Prompt(text))
         return
-    condition = _FRONT.encode(text)
+    condition = _FRONT.encode(Prompt(text))
     assert condition.states.shape == (1, 9, 256)
     assert condition.states.isfinite().all()
 
@@ -84,17 +84,17 @@ _FRONT = load_conditioner(embedded.CHECKPOINT, torch.device("cpu"))
 
 def test_a_prompt_of_endless_length_is_refused(front: TagConditioner) -> None:
     with pytest.raises(PromptError, match="2000 is the most"):
-        front.encode("house " * 1000)
+        front.encode(Prompt("house " * 1000))
 
 
 def test_tempo_and_key_given_apart_win_over_the_text(front: TagConditioner) -> None:
-    apart = front.encode("house 90 bpm c major", bpm=128, key="A minor").states
-    assert torch.equal(apart, front.encode("house, 128 bpm, a minor").states)
+    apart = front.encode(Prompt("house 90 bpm c major", bpm=128, key="A minor")).states
+    assert torch.equal(apart, front.encode(Prompt("house, 128 bpm, a minor")).states)
 
 
 def test_words_that_mean_nothing_change_nothing(front: TagConditioner) -> None:
-    assert torch.equal(front.encode("some music like house").states, front.encode("house").states)
-    assert not torch.equal(front.encode("techno").states, front.encode("house").states)
+    assert torch.equal(front.encode(Prompt("some music like house")).states, front.encode(Prompt("house")).states)
+    assert not torch.equal(front.encode(Prompt("techno")).states, front.encode(Prompt("house")).states)
 
 
 def test_hints_keep_their_rhythm_under_a_turn_of_five_frames(front: TagConditioner) -> None:

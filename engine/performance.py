@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.curves import Curves
 from engine.guide import Guide, Guides
 from engine.knobs import Knobs
 from engine.playback import LoopPort, Playback, Write
@@ -42,6 +43,7 @@ class Performance:
         self,
         ring: Ring,
         guides: Guides,
+        curves: Curves,
         vae: Vae,
         port: LoopPort,
         source: Tensor,
@@ -53,6 +55,7 @@ class Performance:
         Raises `RateError`.
         """
         self._ring, self._guides, self._clock = ring, guides, clock
+        self.curves = curves
         self.playback = Playback(vae, port, source, clock, keep)
         self._settled: tuple[Knobs, Guide] | None = None
         self._ticks_between = math.ceil(ring.steps / ring.depth)
@@ -62,12 +65,12 @@ class Performance:
         """One tick and its writes; when nothing can change any more, a part of the loop brought up to date."""
         playback, ring = self.playback, self._ring
         playback.follow()
-        guide = self._guides.at(knobs.prompt_blend, knobs.hint_strength)
+        guide = self._guides.at(knobs, self.curves)
         if self._settled and self._settled[1] is guide and self._settled[0].sounds_like(knobs):
             filled = playback.fill()
             return Step(False, ring.ticks, 0.0, (filled,) if filled else (), idle=True)
         begun = self._clock()
-        results = ring.tick(knobs, guide)
+        results = ring.tick(knobs, guide, self.curves)
         seconds = (self._clock() - begun) / 1e9
         if ring.load == ring.depth:  # a ring that is filling up, or at strength 0, says nothing about a full one
             playback.lead.ticked(seconds)

@@ -22,6 +22,7 @@ from engine import embedded
 from engine.backends import Backend
 from engine.backends.eager import EagerBackend
 from engine.conditioning import Condition, Prompt, load_conditioner
+from engine.curves import Curves
 from engine.geometry import LATENT_RATE, SAMPLE_RATE
 from engine.guide import Guides, PromptSlot
 from engine.knobs import Knobs
@@ -88,6 +89,7 @@ class Session:
             self.frames = self._latents.shape[0]
             self.loop_seconds = self.frames / LATENT_RATE
             self._conditions: dict[PromptSlot, Condition] = {
+                "negative": self._conditioner.null(),
                 "a": self._conditioner.encode(Prompt(prompt_a), seconds=self.loop_seconds),
                 "b": self._conditioner.encode(Prompt(prompt_b), seconds=self.loop_seconds),
             }
@@ -187,13 +189,14 @@ class Session:
     def _new_guides(self) -> Guides:
         with torch.inference_mode():
             silence = self._conditioner.silence(self.frames)
-            return Guides(self._backend, self._hint, silence, self._conditions["a"], self._conditions["b"])
+            return Guides(self._backend, self._latents, self._hint, silence, self._conditions)
 
     def _new_performance(
         self, port: LoopPort, guides: Guides, clock: Callable[[], int], keep: bool = False
     ) -> Performance:
         ring = Ring(self._backend, self._latents, self.depth, self.steps)
-        return Performance(ring, guides, self._vae, port, self._audio, clock, keep)
+        curves = Curves(self.frames, self._backend.device)
+        return Performance(ring, guides, curves, self._vae, port, self._audio, clock, keep)
 
 
 def _device(name: str) -> torch.device:

@@ -24,7 +24,7 @@ from engine.ace_step import AceStepConditioner
 from engine.conditioning import Conditioner, Prompt, load_conditioner
 from engine.offline import VirtualPort
 from tests.engine import tiny_ace_step
-from tests.engine.conftest import gaussian
+from tests.engine.parts import gaussian
 
 CPU = torch.device("cpu")
 PROMPT = "ambient, 100 bpm, a minor, 4/4"

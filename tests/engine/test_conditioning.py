@@ -14,7 +14,7 @@ from engine.backends import Side
 from engine.backends.eager import EagerBackend
 from engine.conditioning import Prompt, blend, load_conditioner
 from engine.embedded.front import TagConditioner
-from tests.engine.conftest import gaussian
+from tests.engine.parts import gaussian
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,9 @@
 `python -m tests.engine.golden --because "..."` writes them anew into golden.json and keeps the reason there. A change
 that is not meant to change the music leaves the file as it is.
 
-Products of matrices round differently from processor to processor, so a hash belongs to the machine and the torch it
-was made with. On any other machine a probe is held instead: latents weighed by fixed numbers, to a part in a thousand.
+Products of matrices round differently from processor to processor, so a hash belongs to the machine and the torch
+it was made with. On any other machine a probe is held instead: the latent weighed by fixed numbers, to a part in a
+thousand.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -20,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine import CheckpointError, Knobs, Session
-from engine.ace_step import AceStepConditioner
-from engine.conditioning import Conditioner, Prompt, load_conditioner
+from engine.ace_step import AceStepConditioner, pieces
+from engine.conditioning import Conditioner, Prompt, Task, load_conditioner
 from engine.offline import VirtualPort
 from tests.engine import tiny_ace_step
 from tests.engine.conftest import gaussian
@@ -66,18 +67,25 @@ def copy(tiny: Path, tmp_path: Path) -> Path:
 
 
 @torch.inference_mode()
-def states_of(pipeline: Any, caption: str, *, xl: bool = False, **metas: Any) -> Tensor:
-    """Encoder states as the pipeline's own methods make them, its forward included."""
-    instruction = pipeline._get_task_instruction("cover" if pipeline.audio_tokenizer else "text2music")
-    text, text_mask, lyrics, lyrics_mask = pipeline.encode_prompt(
-        caption, "[Instrumental]", CPU, instruction=instruction, **metas
+def states_of(
+    pipeline: Any,
+    caption: str,
+    lyrics: str = "[Instrumental]",
+    *,
+    task: str = "cover",
+    timbre: Tensor | None = None,
+    xl: bool = False,
+    **fields: Any,
+) -> Tensor:
+    """Encoder states as the pipeline's own methods make them, its forward included. `timbre` is [750,64]."""
+    text, text_mask, lyrics_, lyrics_mask = pipeline.encode_prompt(
+        caption, lyrics, CPU, instruction=pipeline._get_task_instruction(task), **fields
     )
     encoder = pipeline.condition_encoder
     if xl:
         encoder.timbre_encoder.embed_tokens = ClassToken(encoder.timbre_encoder)
-    states, mask = encoder(
-        text, text_mask, lyrics, lyrics_mask, encoder.silence_latent[:, :750], torch.zeros(1).long()
-    )
+    sound = encoder.silence_latent[:, :750] if timbre is None else timbre[None]
+    states, mask = encoder(text, text_mask, lyrics_, lyrics_mask, sound, torch.zeros(1).long())
     assert mask.all()
     return states  # type: ignore[no-any-return]
 
@@ -112,15 +120,109 @@ def test_states_are_those_of_the_pipeline(
     assert states.dtype == torch.float32
 
 
+def test_lyrics_and_fields_are_those_of_the_pipeline(conditioner: Conditioner, pipeline: Any) -> None:
+    lyrics = "[Verse]\nÖde Straßen, weiter Weg {0}\n\n[Chorus]\n東京 ♥\n"
+    prompt = Prompt("techno, 90 bpm, 3/4", lyrics, "de", bpm=141, key="e flat minor", time_signature="6/8")
+    condition = conditioner.encode(prompt, seconds=20)
+    wanted = states_of(
+        pipeline,
+        "techno",
+        lyrics,
+        vocal_language="de",
+        audio_duration=20,
+        bpm=141,
+        keyscale="Eb minor",
+        timesignature="6",
+    )
+    assert condition.states.shape == wanted.shape
+    assert (condition.states - wanted).abs().max() < 1e-5
+    assert condition.remark == ""
+
+
+def test_every_task_has_its_own_instruction(conditioner: Conditioner, pipeline: Any) -> None:
+    condition = conditioner.encode(Prompt("ambient"), seconds=16)
+    for task, states in (("cover", condition.states), ("text2music", condition.free), ("repaint", condition.repaint)):
+        assert states is not None
+        wanted = states_of(pipeline, "ambient", task=task, audio_duration=16)
+        assert states.shape == wanted.shape
+        assert (states - wanted).abs().max() < 1e-5
+
+
+def test_without_hints_the_model_is_told_to_play_freely(copy: Path, pipeline: Any) -> None:
+    shutil.rmtree(copy / "audio_tokenizer")
+    condition = load_conditioner(copy, CPU).encode(Prompt("ambient"), seconds=16)
+    wanted = states_of(pipeline, "ambient", task="text2music", audio_duration=16)
+    assert (condition.states - wanted).abs().max() < 1e-5
+    assert condition.free is None
+    assert condition.repaint is not None
+
+
+@pytest.mark.parametrize("frames", [75, 300, 750, 1_200])
+def test_a_clip_of_timbre_is_heard_as_the_pipeline_hears_it(
+    conditioner: Conditioner, pipeline: Any, frames: int
+) -> None:
+    """Through a VAE that averages every frame on its own, so that joints between pieces make no difference."""
+
+    def averages(audio: Tensor) -> Any:
+        latents = audio.unflatten(-1, (-1, 1_920)).mean(-1).repeat_interleave(32, dim=1)
+        return SimpleNamespace(latent_dist=SimpleNamespace(sample=lambda: latents))
+
+    vae = SimpleNamespace(encode=averages, dtype=torch.float32)
+    audio = gaussian(2, frames, seed=6).repeat_interleave(1_920, dim=1)
+    heard, _ = type(pipeline).prepare_reference_audio_latents(
+        SimpleNamespace(vae=vae, sample_rate=48_000), audio, 1, CPU, torch.float32
+    )
+    clip = averages(audio[None]).latent_dist.sample()[0].T
+    assert (pieces(clip) - heard[0]).abs().max() < 1e-5
+    states = conditioner.encode(Prompt("ambient"), seconds=30, timbre=clip).states
+    assert (states - states_of(pipeline, "ambient", timbre=heard[0], audio_duration=30)).abs().max() < 1e-5
+
+
+def test_timbre_runs_from_silence_to_the_clip_under_every_task(conditioner: Conditioner) -> None:
+    prompt, clip = Prompt("ambient"), gaussian(300, 64, seed=7)
+    sounding, without = conditioner.encode(prompt, timbre=clip), conditioner.encode(prompt)
+    assert without.silent is None
+    assert sounding.silent is not None
+    assert torch.equal(sounding.silent, without.states)
+    assert ((sounding.states != sounding.silent).any(dim=-1)).sum() == 1
+    tasks: tuple[Task, ...] = ("cover", "text2music", "repaint")
+    for task in tasks:
+        silent, full = without.at(task), sounding.at(task)
+        assert torch.equal(sounding.at(task, 0.0), silent)
+        assert torch.equal(sounding.at(task, 1.0), full)
+        assert torch.allclose(sounding.at(task, 0.25), torch.lerp(silent, full, 0.25), atol=1e-6)
+        assert torch.equal(without.at(task, 0.25), silent)
+
+
+@torch.inference_mode()
+def test_the_null_embedding_as_one_token_is_the_same_as_at_full_length(
+    conditioner: Conditioner, pipeline: Any
+) -> None:
+    null = conditioner.null().states
+    assert torch.equal(null, pipeline.condition_encoder.null_condition_emb)
+    x, context, half = gaussian(1, 50, 64, seed=8), gaussian(1, 50, 128, seed=9), torch.tensor([0.5])
+
+    def velocity(states: Tensor) -> Tensor:
+        return pipeline.transformer(x, half, half, states, context).sample  # type: ignore[no-any-return]
+
+    one = velocity(null)
+    assert (one - velocity(null.expand(1, 70, -1))).abs().max() < 1e-5
+    assert (one - velocity(conditioner.encode(Prompt(PROMPT)).states)).abs().max() > 1e-3
+
+
 def test_the_class_token_of_xl_is_put_back(tmp_path: Path) -> None:
-    root = tiny_ace_step.write(tmp_path / "tiny-xl", xl=True, hints=False)
-    states = load_conditioner(root, CPU).encode(Prompt("ambient")).states
+    root = tiny_ace_step.write(tmp_path / "tiny-xl", xl=True)
+    clip = gaussian(750, 64, seed=7)
+    condition = load_conditioner(root, CPU).encode(Prompt("ambient"), timbre=clip)
     pipeline = reference(root)
-    without = states_of(pipeline, "ambient", audio_duration=30)
-    wanted = states_of(pipeline, "ambient", audio_duration=30, xl=True)
-    assert (states - wanted).abs().max() < 1e-5
-    differs = (states - without).abs().amax(dim=(0, 2)) > 1e-3
+    without = states_of(pipeline, "ambient", timbre=clip, audio_duration=30)
+    wanted = states_of(pipeline, "ambient", timbre=clip, audio_duration=30, xl=True)
+    assert (condition.states - wanted).abs().max() < 1e-5
+    differs = (condition.states - without).abs().amax(dim=(0, 2)) > 1e-3
     assert differs.sum() == 1  # the timbre
+    assert condition.silent is not None
+    silent = states_of(pipeline, "ambient", audio_duration=30)  # the class token is in the pipeline by now
+    assert (condition.silent - silent).abs().max() < 1e-5
 
 
 @torch.inference_mode()
@@ -146,10 +248,34 @@ def test_silence_is_the_checkpoints_own(conditioner: Conditioner, pipeline: Any)
     assert silence.abs().max() > 0
 
 
-def test_a_prompt_is_encoded_once(conditioner: Conditioner) -> None:
-    first = conditioner.encode(Prompt(PROMPT)).states
-    assert conditioner.encode(Prompt("ambient, a minor, 4/4, 100 bpm")).states is first
-    assert conditioner.encode(Prompt("ambient, a minor, 4/4, 101 bpm")).states is not first
+def test_a_change_costs_what_was_changed(tiny: Path) -> None:
+    conditioner = load_conditioner(tiny, CPU)
+    assert isinstance(conditioner, AceStepConditioner)
+    runs: dict[str, int] = {}
+
+    def count(name: str, module: torch.nn.Module) -> None:
+        runs[name] = 0
+        module.register_forward_hook(lambda *_: runs.update({name: runs[name] + 1}))
+
+    count("text", conditioner._text_encoder)
+    count("lyrics", conditioner._encoder.lyric_encoder)
+    count("timbre", conditioner._encoder.timbre_encoder)
+    count("hint", conditioner._tokenizer)
+    clip, latents = gaussian(100, 64, seed=1), gaussian(50, 64, seed=2)
+
+    def spent(prompt: Prompt, timbre: Tensor | None = None) -> dict[str, int]:
+        before = dict(runs)
+        conditioner.encode(prompt, timbre=timbre)
+        return {name: runs[name] - before[name] for name in runs if runs[name] != before[name]}
+
+    assert spent(Prompt("house, 100 bpm")) == {"text": 3, "lyrics": 1}
+    assert spent(Prompt("100 bpm, house")) == {}
+    assert spent(Prompt("house", "la la", bpm=100)) == {"lyrics": 1}
+    assert spent(Prompt("techno", "la la", bpm=100)) == {"text": 3}
+    assert spent(Prompt("techno", "la la", bpm=100), clip) == {"timbre": 1}
+    assert spent(Prompt("house, 100 bpm"), clip.clone()) == {}
+    assert torch.equal(conditioner.hint(latents), conditioner.hint(latents.clone()))
+    assert runs["hint"] == 1
 
 
 @pytest.mark.parametrize(
@@ -160,10 +286,15 @@ def test_a_prompt_is_encoded_once(conditioner: Conditioner) -> None:
         ("7/8, 122.5 bpm", "122.5 bpm was read as 123"),
         ("jazz " * 300, "longer than the 256 tokens"),
         ("\ud800 lone", ""),
+        (Prompt("house", "la " * 3_000), "the lyrics are longer than the 2048 tokens"),
+        (Prompt("house", "la la \ud800", "xx"), "did not learn to sing in 'xx'"),
+        (Prompt("house", "", "xx"), ""),
+        (Prompt("", "la la", "ja"), ""),
+        (Prompt("house", time_signature="7/8"), "the model has no 7/8"),
     ],
 )
-def test_remarks_say_what_the_model_does_not_take(conditioner: Conditioner, text: str, remark: str) -> None:
-    said = conditioner.encode(Prompt(text)).remark
+def test_remarks_say_what_the_model_does_not_take(conditioner: Conditioner, text: str | Prompt, remark: str) -> None:
+    said = conditioner.encode(Prompt(text) if isinstance(text, str) else text).remark
     assert remark in said
     assert bool(said) == bool(remark)
 

@@ -5,7 +5,8 @@ encoder and the audio tokenizer are diffusers' own, the text encoder is transfor
 when such a checkpoint is loaded and not before. Their weights are read by `engine.model.checkpoint` as everything
 else is: safetensors in the folder, no pickle, no code from the folder, no network.
 
-Where diffusers 0.42.1 and the release (github.com/ace-step/ACE-Step-1.5, `acestep/core/generation/handler`) differ:
+What diffusers 0.42.1 and the release (github.com/ace-step/ACE-Step-1.5, `acestep/core/generation/handler`) do, and
+what is done here:
 
 - Timbre. Both hear three pieces of 10 s, of a clip that is repeated until it lasts 30 s. The release draws each from
   its third at random; diffusers takes the first 10 s, 10 s from a third on, and the last 10 s, and so is done here.
@@ -15,12 +16,11 @@ Where diffusers 0.42.1 and the release (github.com/ace-step/ACE-Step-1.5, `acest
 - A cover of strength s. The release takes the instruction and the context of text-to-music for the last 1 - s of the
   steps; diffusers mixes the velocities under both instructions, in the context of the cover. Here the hints fade in
   the context, under the instruction of the cover, and text-to-music is what is asked for at 0.
-- No lyrics. diffusers passes on an empty text; the release's own front ends write `[Instrumental]`, and so is here.
-- Guidance repeats the learned null embedding to the length of the condition in both. Equal keys and values without
+- No lyrics. diffusers passes on an empty text; the release writes `[Instrumental]`, and so is done here.
+- Guidance. Both repeat the learned null embedding to the length of the condition. Equal keys and values without
   positions weigh as one, so here it is one.
-
-In a repaint both leave the source's latents themselves in the context where it is kept, and silence with a mask of 1
-where it is not; there are no structure hints in it.
+- A repaint. Both have silence in the context where music is wanted, and the source's latents where it is kept. Here
+  it is the hints where music is wanted, which are silence at strength 0 (`engine.guide`).
 """
 
 from __future__ import annotations

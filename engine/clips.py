@@ -42,7 +42,9 @@ _ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
 _PART = ".part"
 _ABANDONED = 3_600.0
 """Seconds after which an entry that is still being written is not."""
-_OVERHEAD = 4_096
+_NAME = 1_000
+"""Characters of a name that are written, the last ones."""
+_OVERHEAD = 16_384
 """Bytes of an entry at most, besides the latents."""
 
 
@@ -88,12 +90,15 @@ class Clips:
             if path.stat().st_size > frames * CHANNELS * 4 + _OVERHEAD:
                 return None
             data = path.read_bytes()  # a mapped file would end the process if another shortened it
-            os.utime(path)
         except FileNotFoundError:
             return None
         except OSError as error:
             self._say(error)
             return None
+        try:
+            os.utime(path)
+        except OSError as error:  # it may be read all the same
+            self._say(error)
         try:
             entry = safetensors.torch.load(data)
         except (SafetensorError, KeyError):  # the latter for a kind of number that torch has not
@@ -101,14 +106,16 @@ class Clips:
         latents, digest = entry.get("latents"), entry.get("sha256")
         if latents is None or digest is None or latents.shape != (frames, CHANNELS):
             return None
-        return latents if digest.numpy().tobytes() == content_of(latents) else None
+        whole = digest.dtype == torch.uint8 and digest.numpy().tobytes() == content_of(latents)
+        return latents if whole else None
 
     def _write(self, key: str, latents: Tensor, name: str) -> None:
         if self._folder is None:
             return
         latents = latents.cpu().contiguous()
         digest = torch.frombuffer(bytearray(content_of(latents)), dtype=torch.uint8)
-        data = safetensors.torch.save({"latents": latents, "sha256": digest}, {"name": name})
+        readable = name[-_NAME:].encode("utf-8", "replace").decode()  # the name of a file may be no text
+        data = safetensors.torch.save({"latents": latents, "sha256": digest}, {"name": readable})
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             handle, part = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=_PART)
@@ -125,20 +132,20 @@ class Clips:
     def _trim(self, folder: Path) -> None:
         """Removes the entries used longest ago until the rest fits, and what a process left behind half written."""
         entries = []
-        for file in os.scandir(folder):
+        for file in folder.iterdir():
             try:
-                status = file.stat(follow_symlinks=False)
+                status = file.lstat()
             except FileNotFoundError:
                 continue  # another process was faster
             if _ENTRY.fullmatch(file.name):
-                entries.append((status.st_mtime_ns, status.st_size, file.path))
-            elif file.name.endswith(_PART) and time.time() - status.st_mtime > _ABANDONED:
-                Path(file.path).unlink(missing_ok=True)
+                entries.append((status.st_mtime_ns, status.st_size, file))
+            elif file.suffix == _PART and time.time() - status.st_mtime > _ABANDONED:
+                file.unlink(missing_ok=True)
         used = sum(size for _, size, _ in entries)
         for _, size, path in sorted(entries):
             if used <= self._limit:
                 return
-            Path(path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             used -= size
 
     def _say(self, error: OSError) -> None:

@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from engine import embedded
@@ -66,6 +68,13 @@ def test_a_clip_is_encoded_once_for_all_that_share_a_folder(tmp_path: Path, vae:
     (entry,) = entries(folder)
     with safe_open(entry, "pt") as file:
         assert file.metadata() == {"name": "one.wav"}
+
+
+@pytest.mark.parametrize("name", ["/nowhere/\udcff.wav", "\U0001f3b5" * 5_000, '"\\\n\0'])
+def test_a_clip_may_have_any_name(tmp_path: Path, vae: Averages, name: str) -> None:
+    first = Clips(tmp_path).latents(noise(1), vae, name)
+    assert torch.equal(Clips(tmp_path).latents(noise(1), vae, name), first)
+    assert vae.encoded == 1
 
 
 def test_other_samples_or_other_weights_are_another_entry(tmp_path: Path, vae: Averages) -> None:
@@ -149,6 +158,24 @@ def test_a_damaged_entry_is_encoded_again(tmp_path: Path, draw: st.DataObject) -
     assert vae.encoded <= 2
 
 
+def test_an_entry_of_other_numbers_is_encoded_again(tmp_path: Path, vae: Averages) -> None:
+    wanted = Clips(tmp_path).latents(noise(1), vae, "")
+    (entry,) = entries(tmp_path)
+    digest = torch.zeros(32, dtype=torch.uint8)
+    for tensors in (
+        {},
+        {"latents": wanted},
+        {"latents": wanted, "sha256": digest},
+        {"latents": wanted, "sha256": digest.bfloat16()},
+        {"latents": wanted[:5], "sha256": digest},
+        {"latents": wanted.half(), "sha256": digest},
+    ):
+        entry.write_bytes(save(tensors))
+        before = vae.encoded
+        assert torch.equal(Clips(tmp_path).latents(noise(1), vae, ""), wanted)
+        assert vae.encoded == before + 1
+
+
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """Writing more than `size` bytes into a file fails, as it does where there is no room."""
@@ -183,6 +210,39 @@ def test_a_folder_that_cannot_be_used_is_said_once(
     for seed in (1, 2):
         assert clips.latents(noise(seed), vae, "").shape == (10, 64)
     assert len(caplog.records) == 1
+
+
+@contextmanager
+def as_one_who_may_not_write() -> Iterator[None]:
+    """Root may write everywhere, so it becomes nobody."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_entries_of_a_folder_that_is_only_for_reading_are_used(
+    vae: Averages, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own are closed to others
+        folder = Path(name)
+        wanted = Clips(folder).latents(noise(1), vae, "")
+        (entry,) = entries(folder)
+        entry.chmod(0o444)
+        folder.chmod(0o555)
+        clips = Clips(folder)
+        with as_one_who_may_not_write():
+            assert torch.equal(clips.latents(noise(1), vae, ""), wanted)
+            assert vae.encoded == 1
+            clips.latents(noise(2), vae, "")
+        folder.chmod(0o755)
+        assert vae.encoded == 2
+        assert entries(folder) == [entry]
+        assert len(caplog.records) == 1
 
 
 def test_an_entry_that_cannot_be_read_is_no_fault_of_the_clip(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,3 +63,17 @@ def session(two_seconds: Path) -> Iterator[Session]:
     session = Session(source=two_seconds, device="cpu", threads=1)
     yield session
     session.close()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole ACE-Step checkpoint, small and random."""
+    from tests.engine import tiny_ace_step  # imports both libraries, which takes seconds
+
+    return tiny_ace_step.write(tmp_path_factory.mktemp("checkpoints") / "tiny-turbo")
+
+
+@pytest.fixture
+def copy(tiny: Path, tmp_path: Path) -> Path:
+    """The checkpoint again, to be damaged."""
+    return Path(shutil.copytree(tiny, tmp_path / "damaged"))

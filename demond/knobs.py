@@ -19,7 +19,7 @@ class Kind(StrEnum):
     SHARED = "shared"
     """Read by every slot in flight at its next step: one tick."""
     SLOT = "slot"
-    """Read when a slot is admitted: one schedule."""
+    """Read when a slot is born: three ticks, at which slots in flight are born anew; in full after one schedule."""
     OUTPUT = "output"
     """Read by the audio process in its next cycle: one period."""
 

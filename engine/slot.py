@@ -42,19 +42,29 @@ class Slot:
     """Those at its birth."""
     first: int
     """Frame of the loop at which its region begins."""
-    times: tuple[float, ...]
-    denoise: float
+    steps: int
+    """Steps from admission to finish."""
+    times: tuple[float, ...] = ()
+    """`steps + 1` of them."""
+    denoise: float = 0.0
     hold: Hold | None = None
     step: int = 0
+    skipped: int = 0
+    """The step at which it was born anew: the schedule since then has the others only."""
     unguided: bool = False
     """Whether the unguided velocity of its first step was kept."""
     steady: bool = True
     """Whether settings have been the same all its life."""
 
     @property
-    def steps(self) -> int:
-        """Steps of its schedule."""
-        return len(self.times) - 1
+    def left(self) -> int:
+        """Steps until it finishes."""
+        return self.steps - self.step
+
+    def plan(self, denoise: float) -> tuple[float, ...]:
+        """Its times at another strength; those of skipped steps are the first."""
+        plan = times(self.steps - self.skipped, denoise, self.knobs.shift)
+        return plan[:1] * self.skipped + plan
 
     @property
     def time(self) -> float:
@@ -83,11 +93,13 @@ def columns(rows: Rows, values: Sequence[tuple[int, Sequence[float]]]) -> tuple[
 
 
 def birth(rows: Rows, slot: Slot, source: Tensor, noise: Tensor, share: Tensor | None) -> None:
-    """Fills the row of a new slot from `source` and `noise`, both [T,64].
+    """Fills the row of a slot that is born, or born anew, from `source` and `noise`, both [T,64].
 
     `share` [T,1] is the share of noise at each frame, or none for the first time of the schedule.
     """
-    t = slot.times[0]
+    slot.denoise, slot.skipped, slot.unguided = slot.knobs.denoise, slot.step, False
+    slot.times = slot.plan(slot.denoise)
+    t = slot.time
     if t <= 0:
         x = source
     elif share is None:
@@ -98,22 +110,19 @@ def birth(rows: Rows, slot: Slot, source: Tensor, noise: Tensor, share: Tensor |
 
 
 def replan(rows: Rows, slots: Sequence[Slot], denoise: float) -> None:
-    """Moves slots in flight to the schedule of another strength, each at the step where it is.
+    """Moves slots in flight to the schedule of another strength a little away, each at the step where it is.
+
+    Farther away they are born anew (`engine.renewal`).
 
     Down: the noise that is left is mixed anew at the lower level (`steps.reproject`), with a clean prediction that is
     drawn towards the source by the square of the ratio of the two first times. A slot born at the lower strength
     would have kept that much more of the source, at strength 0 all of it; without this the slot keeps what it has
     already invented. Up: the prediction gets the slot's own noise again, as much as the higher level has; with the
     noise that is left it would only be led back to where it was.
-
-    Measured on the built-in model at depth 4 of 8 steps, as the distance of the next three latents from those of
-    slots born after the move, relative to the size of the change: .9 to .3 gives .32 .22 .16 (without the pull .97
-    .92 .89), .3 to .7 gives .81 .60 .42 (with the noise that was left .99 .96 .92). The fourth is born after the
-    move, and equal.
     """
     moves = []
     for slot in slots:
-        plan = times(slot.steps, denoise, slot.knobs.shift)
+        plan = slot.plan(denoise)
         s, s_new = slot.time, plan[slot.step]
         before = slot.times[slot.step - 1] if slot.step else 0.0
         ended, down, up = plan[0] <= 0, 0 < s_new < s, s_new > s

@@ -1,7 +1,8 @@
 """The ring: slots in flight, each at its own step of the schedule, all advanced by one step a tick.
 
 Owned by the session's one thread. A slot is built from the freshest knobs at the tick that admits it, finishes
-`steps` ticks later, and is returned by that very tick with its story. There is no queue, so no request gets stale.
+`steps` ticks later, and is returned by that very tick with its story. There is no queue, so no request gets stale;
+and a slot in flight that a change leaves far behind is born anew with the steps that it has left (`engine.renewal`).
 
 Promises: constant knobs give bit-identical latents; a latent does not depend on the slots beside it, on depth, or on
 when it was admitted; :func:`generate` gives the same bits in one call. Feedback is the exception: it mixes in earlier
@@ -27,8 +28,9 @@ from engine.curves import Curves
 from engine.guide import Guide
 from engine.knobs import Knobs
 from engine.noise import noise
+from engine.renewal import WORTH, size
 from engine.rows import Rows
-from engine.schedule import Admission, times
+from engine.schedule import Admission
 from engine.settings import Settings, read
 from engine.slot import Slot, birth, replan
 from engine.windows import Canvas, Windows
@@ -47,7 +49,7 @@ class Result:
     admitted_tick: int
     finished_tick: int
     admitted_version: int
-    """Version of the knobs that the slot was built from."""
+    """Version of the knobs that the slot was built from, the last time that it was."""
     version: int
     """Version of the knobs at its last step: every shared change up to it can be heard."""
     region: tuple[int, int]
@@ -162,10 +164,7 @@ class Ring:
         self._make_room(len(self._slots) + due)
         for _ in range(due):
             self._admit(knobs, settings, at)
-        if any(slot.denoise != knobs.denoise for slot in self._slots):
-            replan(self._rows, [slot for slot in self._slots if slot.denoise != knobs.denoise], knobs.denoise)
-        for slot in self._slots:
-            slot.steady = slot.steady and slot.settings is settings
+        self._follow(knobs, settings)
         self.load = advance(self.backend, self._rows, self._slots, self._shared(settings)) if self._slots else 0
         done = [slot for slot in self._slots if slot.step == self.steps]
         self._slots = [slot for slot in self._slots if slot.step < self.steps]
@@ -190,14 +189,6 @@ class Ring:
                 slot.row = row
 
     def _admit(self, knobs: Knobs, settings: Settings, at: int) -> None:
-        windows = self._windows
-        first = windows.first(at)
-        frames = windows.frames(first)
-        source = self._source if frames is None else self._source[frames]
-        n = noise(knobs.seed, len(self._source), self.backend.device)
-        share = settings.curves.get("initial_noise")
-        if frames is not None:
-            n, share = n[frames], None if share is None else share[frames]
         used = {slot.row for slot in self._slots}
         self._admitted += 1
         slot = Slot(
@@ -206,14 +197,38 @@ class Ring:
             tick=self.ticks,
             knobs=knobs,
             settings=settings,
-            first=first,
-            times=times(self.steps, knobs.denoise, knobs.shift),
-            denoise=knobs.denoise,
-            hold=self._canvas.hold(windows, first, settings) if self._canvas else None,
+            first=self._windows.first(at),
+            steps=self.steps,
         )
-        born_from = self._history.mixed(source, first, knobs.feedback, knobs.feedback_depth)
-        birth(self._rows, slot, born_from, n, share)
+        self._bear(slot, knobs, settings)
         self._slots.append(slot)
+
+    def _bear(self, slot: Slot, knobs: Knobs, settings: Settings) -> None:
+        """Makes `slot` begin at the step where it is, from the freshest knobs."""
+        windows = self._windows
+        slot.knobs, slot.settings = knobs, settings
+        slot.hold = self._canvas.hold(windows, slot.first, settings) if self._canvas else None
+        source, n = self._source, noise(knobs.seed, len(self._source), self.backend.device)
+        share = settings.curves.get("initial_noise")
+        frames = windows.frames(slot.first)
+        if frames is not None:
+            source, n, share = source[frames], n[frames], None if share is None else share[frames]
+        source = self._history.mixed(source, slot.first, knobs.feedback, knobs.feedback_depth)
+        birth(self._rows, slot, source, n, share)
+
+    def _follow(self, knobs: Knobs, settings: Settings) -> None:
+        """Takes the slots in flight to settings that they were not born from."""
+        moved = []
+        for slot in self._slots:
+            if slot.settings is settings:
+                continue
+            slot.steady = False
+            if slot.left * size(slot.settings, settings, self.steps) >= WORTH:
+                self._bear(slot, knobs, settings)
+            elif slot.denoise != knobs.denoise:
+                moved.append(slot)
+        if moved:
+            replan(self._rows, moved, knobs.denoise)
 
     def _shared(self, settings: Settings) -> Scene:
         """What the slots share, kept for as long as neither they nor the settings change."""

@@ -6,8 +6,9 @@ Counted are the ticks up to the one that returns the first latent with another h
 stay the same; the tick that the flip comes before is number 1.
 
 Predicted: slots are admitted `steps / depth` ticks apart and take `steps` ticks, so a latent finishes every
-`steps / depth` ticks. What all slots read is in the next that finishes; what a slot is born with, in the next that is
-admitted; and all of a change is in the first latent that was admitted after it.
+`steps / depth` ticks. What all slots read is in the next that finishes; what a slot is born with, in the next that
+has `renewal.CHOICE_STEPS` steps left, with which it is born anew; and all of a change is in the first latent that was
+admitted after it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import Tensor
 from engine.backends import Backend, Side
 from engine.bench.stand import SHAPES, Stand, built_in, random
 from engine.knobs import Knobs
+from engine.renewal import CHOICE_STEPS
 from engine.stream import Ring
 
 DESCRIPTION = "Counts the ticks from a change to the first latent that has it, and to the first that has all of it."
@@ -132,12 +134,13 @@ def measure(stand: Stand, kind: str, depth: int, flips: int = FLIPS, steps: int 
         converged.append(next(t for i, (t, _) in enumerate(latents) if all(d == last for _, d in latents[i:])))
     gap = -(-steps // depth)
     soon, late = (1, gap), (steps, steps + gap - 1)
+    born = (CHOICE_STEPS, CHOICE_STEPS + gap - 1) if steps > CHOICE_STEPS else late
     return Flips(
         kind=kind,
         depth=depth,
         first=first,
         converged=converged,
-        expected_first=late if kind == "slot knob" else soon,
+        expected_first=born if kind == "slot knob" else soon,
         expected_converged=late,
         repeatable=all(len(seen) == 1 for seen in hashes),
     )

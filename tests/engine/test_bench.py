@@ -55,7 +55,7 @@ def test_the_flips_are_printed_as_a_table_and_as_json(capsys: pytest.CaptureFixt
         ("shared knob", 4),
         ("slot knob", 1),
     ]
-    assert found[3]["expected_first"] == [4, 7]
+    assert found[3]["expected_first"] == [3, 6]
 
 
 def test_the_audit_counts_operators_and_finds_no_read_back(stand: Stand) -> None:

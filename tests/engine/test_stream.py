@@ -120,13 +120,19 @@ def test_a_shared_knob_is_heard_in_the_next_latent(player: Player, change: dict[
 
 @pytest.mark.parametrize("change", [{"seed": 2}, {"shift": 2.0}])
 @pytest.mark.parametrize("phase", [0, 1])
-def test_a_slot_knob_is_heard_a_schedule_later(player: Player, change: dict[str, Any], phase: int) -> None:
+def test_a_slot_knob_is_heard_with_three_steps_left_and_in_full_a_schedule_later(
+    player: Player, change: dict[str, Any], phase: int
+) -> None:
     steady = player.play(16 + phase)[-1]
     knobs = replace(KNOBS, **change)
     ticks = 1
     while not (results := player.play(1, knobs)) or results[0].digest() == steady.digest():
         ticks += 1
-    assert STEPS <= ticks <= STEPS + STEPS // 4 - 1
+    assert 3 <= ticks <= 4
+    later = {result.finished_tick - 16 - phase: result for result in player.play(24, knobs)}
+    settled = [tick for tick, result in later.items() if result.settled]
+    assert STEPS <= settled[0] + 1 <= STEPS + STEPS // 4 - 1
+    assert len({later[tick].digest() for tick in settled}) == 1
 
 
 def test_strength_0_returns_the_source_bit_for_bit_and_at_once(player: Player, source: Tensor) -> None:

@@ -82,7 +82,7 @@ def audit(stand: Stand, case: str, depth: int = DEPTH, steps: int = STEPS) -> Au
     ring = stand.ring(depth, steps)
     moved = [replace(knobs, denoise=denoise) for denoise in (0.6, 0.7)]
     for tick in range(4 * steps):
-        stand.tick(ring, knobs if tick % 8 else moved[0], curves)
+        stand.tick(ring, knobs if tick % steps else moved[0], curves)
     for _ in range(2 * steps):
         stand.tick(ring, knobs, curves)
     steady = _counted(stand, ring, curves, steps, lambda tick: knobs)

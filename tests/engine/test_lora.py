@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
+from engine.backends import Side
 from engine.backends.eager import EagerBackend
 from engine.lora import Lora, LoraError, merged, read_lora
 from engine.model.dit import DiT
-from tests.engine.conftest import SIZES, gaussian
+from tests.engine.parts import SIZES, gaussian
 
 TOLERANCE = 5e-7
 """Of weights around 1, in fp32: PEFT adds the product once it is scaled, we scale it while adding."""
@@ -94,6 +95,7 @@ def distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
         pytest.param({"init_lora_weights": "gaussian", "rank_pattern": {"to_q": 3}, "use_rslora": True}, id="mixed"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The following alpha_pattern keys")
 def test_an_adapter_of_peft_gives_the_weights_of_peft_s_own_merge(
     oracle: nn.Module, base: Tensors, tmp_path: Path, config: dict[str, Any]
 ) -> None:
@@ -449,15 +451,14 @@ def test_a_damaged_file_is_read_or_refused(base: Tensors, tmp_path: Path, data: 
 
 
 def test_a_retuned_backend_shares_its_weights_and_is_made_while_the_old_one_runs(
-    backend: EagerBackend, tmp_path: Path
+    backend: EagerBackend,
 ) -> None:
     x, context, states = gaussian(4, 50, 64, seed=1), gaussian(1, 50, 128, seed=2), gaussian(1, 5, 24, seed=3)
-    times = [0.2, 0.5, 0.9, 1.0]
     base = backend._model.state_dict()
     lora = in_memory(pair() | pair("time_embed.linear_2"))
 
     def velocity(backend: EagerBackend) -> Tensor:
-        return backend.velocity(x, times, context, backend.keys_values(states), None)
+        return backend.velocity(x, [0.2, 0.5, 0.9, 1.0], [Side(context, backend.keys_values(states), None)] * 4)
 
     before, made = velocity(backend), []
     worker = threading.Thread(
@@ -470,6 +471,7 @@ def test_a_retuned_backend_shares_its_weights_and_is_made_while_the_old_one_runs
     after = velocity(made[0])
     assert not torch.equal(after, before)
     assert torch.equal(velocity(made[-1]), after)
+    assert made[0].most == backend.most
     assert torch.equal(velocity(backend), before)
     assert torch.equal(velocity(made[0].retuned({})), after)
     own = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in made[0]._model.state_dict().values()}

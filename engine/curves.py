@@ -77,6 +77,10 @@ class Curves:
         """The same curves over a loop of another length, or on another device."""
         return Curves(frames, device or self.device, self._drawn)
 
+    def same(self, other: Curves, name: str) -> bool:
+        """Whether `name` is drawn alike in both, or in neither."""
+        return self._drawn.get(name) == other._drawn.get(name)
+
     def get(self, name: str) -> Tensor | None:
         """The curve [T,1], or none where the knob's number holds. Shared: never write to it."""
         return self._sampled.get(name)

@@ -32,7 +32,7 @@ from engine.settings import Settings
 
 WORTH = 0.3
 CHOICE_STEPS = 3
-"""Steps that are enough for another seed, another guidance mode, or another place of feedback."""
+"""Steps that are enough for another seed, guidance mode, noise curve at birth, or place of feedback."""
 _PROMPT = 0.12
 """Size of the way from one prompt to another, or of a new text."""
 _HINTS = 0.15
@@ -47,11 +47,12 @@ def size(before: Settings, after: Settings, steps: int) -> float:
     a, b = before.knobs, after.knobs
     plans = zip(times(steps, a.denoise, a.shift), times(steps, b.denoise, b.shift), strict=True)
     chosen = a.seed != b.seed or a.guidance_mode != b.guidance_mode
+    drawn = not before.curves.same(after.curves, "initial_noise")
     farther = a.feedback_depth != b.feedback_depth and max(a.feedback, b.feedback) > 0
     return max(
         max(abs(s - t) for s, t in plans),
         abs(a.feedback - b.feedback),
-        WORTH / CHOICE_STEPS * (chosen or farther),
+        WORTH / CHOICE_STEPS * (chosen or farther or drawn),
         _PROMPT * (before.guide.edition != after.guide.edition),
         _PROMPT * _way(before, after, "prompt_blend"),
         _HINTS * _way(before, after, "hint_strength"),

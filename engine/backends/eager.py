@@ -34,7 +34,7 @@ class EagerBackend:
     def __init__(self, model: DiT, threads: int = 1) -> None:
         """`model` is on its device, in its dtype, with its weights; `threads` run rows on the CPU."""
         self.device = next(model.parameters()).device
-        self._model, self._threads = model, threads
+        self.model, self._threads = model, threads
         self._dtype = model.proj_in.weight.dtype
         self._batch = self.most = 1
         self._sides: tuple[Side, ...] = ()
@@ -46,7 +46,7 @@ class EagerBackend:
     def prepare(self, batch: int, frames: int, length: int) -> None:
         """See `engine.backends.Backend`."""
         self._batch, self.most = batch, 2 * batch
-        s = self._model.sizes
+        s = self.model.sizes
         context = torch.zeros(1, frames, s.in_channels - CHANNELS, device=self.device)
         states = torch.zeros(1, length, s.encoder_hidden_size, device=self.device)
         side = Side(context, self.keys_values(states), None)
@@ -55,14 +55,14 @@ class EagerBackend:
 
     def retuned(self, tensors: Mapping[str, Tensor]) -> EagerBackend:
         """See `engine.backends.Backend`."""
-        twin = EagerBackend(self._model.retuned(tensors), self._threads)
+        twin = EagerBackend(self.model.retuned(tensors), self._threads)
         twin._batch, twin.most = self._batch, self.most
         return twin
 
     @torch.inference_mode()
     def keys_values(self, states: Tensor) -> Tensor:
         """See `engine.backends.Backend`."""
-        return self._model.keys_values(states.to(self.device, self._dtype))
+        return self.model.keys_values(states.to(self.device, self._dtype))
 
     @torch.inference_mode()
     def velocity(self, x: Tensor, t: Sequence[float], sides: Sequence[Side]) -> Tensor:
@@ -77,7 +77,7 @@ class EagerBackend:
         def run(i: int) -> None:
             side, row = sides[i], slice(i, i + 1)
             mask = None if side.mask is None else side.mask.to(self._dtype)
-            out[row] = self._model(x[row], rows[row], side.context.to(self._dtype), side.kv, mask)
+            out[row] = self.model(x[row], rows[row], side.context.to(self._dtype), side.kv, mask)
 
         for _ in map(run, range(len(x))) if self._pool is None else self._pool.map(run, range(len(x))):
             pass
@@ -89,7 +89,7 @@ class EagerBackend:
         if short:  # rows of zeros, which nobody reads
             x, rows = (F.pad(y, (0, 0, 0, 0, 0, short)) for y in (x, rows))
         context, kv, mask = self._together((*sides, *[sides[0]] * short))
-        v: Tensor = self._model(x, rows, context, kv, mask)
+        v: Tensor = self.model(x, rows, context, kv, mask)
         return v[:batch].float().clone()
 
     def _together(self, sides: tuple[Side, ...]) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -117,5 +117,5 @@ class EagerBackend:
         if t not in self._rows:
             if len(self._rows) >= _ROWS_KEPT:
                 self._rows.clear()
-            self._rows[t] = self._model.modulation(torch.tensor([t], dtype=torch.float32, device=self.device))
+            self._rows[t] = self.model.modulation(torch.tensor([t], dtype=torch.float32, device=self.device))
         return self._rows[t]

@@ -19,7 +19,7 @@ import json
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -29,7 +29,7 @@ from engine.backends import Backend, Side
 from engine.bench.stand import SHAPES, Stand, built_in, random
 from engine.knobs import Knobs
 from engine.renewal import CHOICE_STEPS
-from engine.stream import Ring
+from engine.stream import Result, Ring
 
 DESCRIPTION = "Counts the ticks from a change to the first latent that has it, and to the first that has all of it."
 STEPS = 8
@@ -42,6 +42,10 @@ KINDS: Mapping[str, tuple[Knobs, Knobs]] = {
     "prompt": (Knobs(prompt_blend=0.0), Knobs(prompt_blend=1.0)),
 }
 """What is flipped, by the kind of change that it stands for."""
+
+
+Turn = Callable[[], list[Result]]
+"""Does one tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,28 +114,10 @@ def _digest(tensor: Tensor) -> bytes:
 
 
 def measure(stand: Stand, kind: str, depth: int, flips: int = FLIPS, steps: int = STEPS) -> Flips:
-    """Flips between the settings of `kind`, `flips` times, evenly over the places of the schedule.
-
-    Raises `RuntimeError` when a flip changes nothing or the stream does not settle.
-    """
-    settings = KINDS[kind]
+    """Flips between the settings of `kind`; raises as :func:`flipped` does."""
     ring = stand.ring(depth, steps)
-    hashes = [{_settle(stand, ring, settings[0])[-1][1]}, set()]
-    first, converged = [], []
-    places: Counter[int] = Counter()
-    for flip in range(flips):
-        old, new = flip % 2, 1 - flip % 2
-        while places[ring.ticks % steps] > flip // steps:
-            stand.tick(ring, settings[old])
-        places[ring.ticks % steps] += 1
-        latents = _settle(stand, ring, settings[new])
-        last = latents[-1][1]
-        hashes[new].add(last)
-        changed = [tick for tick, digest in latents if digest not in hashes[old]]
-        if not changed:
-            raise RuntimeError(f"flipping the {kind} changes nothing, so there is nothing to measure")
-        first.append(changed[0])
-        converged.append(next(t for i, (t, _) in enumerate(latents) if all(d == last for _, d in latents[i:])))
+    one, other = (lambda knobs=knobs: stand.tick(ring, knobs) for knobs in KINDS[kind])
+    first, converged, repeatable = flipped(ring, (one, other), kind, flips)
     gap = -(-steps // depth)
     soon, late = (1, gap), (steps, steps + gap - 1)
     born = (CHOICE_STEPS, CHOICE_STEPS + gap - 1) if steps > CHOICE_STEPS else late
@@ -142,15 +128,41 @@ def measure(stand: Stand, kind: str, depth: int, flips: int = FLIPS, steps: int 
         converged=converged,
         expected_first=born if kind == "slot knob" else soon,
         expected_converged=late,
-        repeatable=all(len(seen) == 1 for seen in hashes),
+        repeatable=repeatable,
     )
 
 
-def _settle(stand: Stand, ring: Ring, knobs: Knobs) -> list[tuple[int, str]]:
-    """Ticks with these knobs until a latent says that the next will be the same: the tick and the hash of each."""
+def flipped(ring: Ring, turns: tuple[Turn, Turn], name: str, flips: int) -> tuple[list[int], list[int], bool]:
+    """Flips `flips` times between two ways to do a tick, evenly over the places of the schedule.
+
+    Ticks up to the first changed latent and to the converged one, for each flip, and whether both ways gave the same
+    hash after every flip. Raises `RuntimeError` when a flip changes nothing or the stream does not settle.
+    """
+    steps = ring.steps
+    hashes = [{_settle(ring, turns[0])[-1][1]}, set()]
+    first, converged = [], []
+    places: Counter[int] = Counter()
+    for flip in range(flips):
+        old, new = flip % 2, 1 - flip % 2
+        while places[ring.ticks % steps] > flip // steps:
+            turns[old]()
+        places[ring.ticks % steps] += 1
+        latents = _settle(ring, turns[new])
+        last = latents[-1][1]
+        hashes[new].add(last)
+        changed = [tick for tick, digest in latents if digest not in hashes[old]]
+        if not changed:
+            raise RuntimeError(f"flipping the {name} changes nothing, so there is nothing to measure")
+        first.append(changed[0])
+        converged.append(next(t for i, (t, _) in enumerate(latents) if all(d == last for _, d in latents[i:])))
+    return first, converged, all(len(seen) == 1 for seen in hashes)
+
+
+def _settle(ring: Ring, turn: Turn) -> list[tuple[int, str]]:
+    """Ticks until a latent says that the next will be the same: the tick and the hash of each."""
     latents = []
     for tick in range(1, 4 * ring.steps + 1):
-        for result in stand.tick(ring, knobs):
+        for result in turn():
             latents.append((tick, result.digest()))
             if result.settled:
                 return latents

@@ -218,10 +218,10 @@ class DiT(nn.Module):
                     f"and the network wants {tuple(old.shape)} in {old.dtype} on {old.device}"
                 )
         with torch.device("meta"):
-            twin = DiT(self.sizes, bf16_grid=self.bf16_grid)
+            twin = DiT(self.sizes, bf16_grid=self.bf16_grid).requires_grad_(False)  # before weights of inference mode
         twin.load_state_dict({**state, **tensors}, assign=True)
         twin._tables = self._tables
-        return twin.train(self.training).requires_grad_(False)
+        return twin.train(self.training)
 
     def modulation(self, t: Tensor) -> Tensor:
         """Times `t` [B] in 0–1 -> modulation rows [B,7,d] in fp32, for :meth:`forward`."""

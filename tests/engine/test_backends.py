@@ -28,7 +28,7 @@ def x() -> Tensor:
 
 
 def test_rows_on_many_threads_are_the_rows_of_one(backend: EagerBackend, x: Tensor, sides: list[Side]) -> None:
-    threaded = EagerBackend(backend._model, threads=3)
+    threaded = EagerBackend(backend.model, threads=3)
     together = backend.velocity(x, TIMES, sides)
     assert torch.equal(threaded.velocity(x, TIMES, sides), together)
     alone = [backend.velocity(x[i : i + 1], TIMES[i : i + 1], sides[i : i + 1]) for i in range(4)]
@@ -40,7 +40,7 @@ def test_rows_at_once_padded_to_the_prepared_batch_are_the_rows_one_by_one(
     backend: EagerBackend, x: Tensor, sides: list[Side], batch: int
 ) -> None:
     """What a GPU does, within rounding: conditions of other lengths beside a row do not change it."""
-    at_once = EagerBackend(backend._model)
+    at_once = EagerBackend(backend.model)
     at_once.prepare(4, 50, 5)
     at_once._row_by_row = at_once._at_once  # type: ignore[method-assign]
     given = x[:batch], TIMES[:batch], sides[:batch]

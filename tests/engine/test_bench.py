@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from engine.bench import audit, flip
+from engine.bench import audit, features, flip
 from engine.bench.stand import SHAPES, Stand, random
 
 
@@ -93,3 +93,11 @@ def test_on_a_gpu_the_audit_counts_launches_and_copies() -> None:
     assert steady.launches > 10
     assert steady.waits == 0
     assert steady.to_host == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("denoise", 1), ("seed", 3), ("a new text", 1), ("LoRA", 1), ("initial_noise curve", 3)]
+)
+def test_a_feature_is_in_the_next_latent_or_in_the_next_with_three_steps_left(name: str, first: int) -> None:
+    found = features.measure(name, depth=8, flips=2)
+    assert (found.first, found.converged) == (first, 8)

@@ -182,7 +182,7 @@ def test_a_retuned_backend_shares_its_weights_and_is_made_while_the_old_one_runs
     backend: EagerBackend,
 ) -> None:
     x, context, states = gaussian(4, 50, 64, seed=1), gaussian(1, 50, 128, seed=2), gaussian(1, 5, 24, seed=3)
-    base = backend._model.state_dict()
+    base = backend.model.state_dict()
     lora = in_memory(pair() | pair("time_embed.linear_2"))
 
     def velocity(backend: EagerBackend) -> Tensor:

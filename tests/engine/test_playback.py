@@ -221,10 +221,10 @@ def test_a_new_rate_keeps_the_music_and_its_place(playback: Playback, port: Virt
 
 def test_an_engine_that_takes_anothers_place_leaves_the_loop_as_it_is(port: VirtualPort) -> None:
     left = np.full((LOOP, 2), 0.25, np.float32)
-    port.replace(48_000, left)
+    port.replace(48_000, left, left)
     Playback(ToneVae(), port, ToneVae().decode(SOURCE), port.clock, keep=True)
     assert np.array_equal(port.loop, left)
-    port.replace(48_000, left[: LOOP // 2])
+    port.replace(48_000, left[: LOOP // 2], left[: LOOP // 2])
     Playback(ToneVae(), port, ToneVae().decode(SOURCE), port.clock, keep=True)
     assert len(port.loop) == LOOP
     assert not np.array_equal(port.loop, left)

@@ -42,6 +42,9 @@ KEEP = 9
 FILL = 25
 """Latent frames that a block covers while the rest of the loop is brought up to date."""
 
+SEAM = 4
+"""Latent frames beyond its part that a region may be written for: what the fades of a block at its end need."""
+
 _MARGIN = 1
 """Latent frames around a window that hide the resampler's ends; its filter is far shorter than 40 ms."""
 
@@ -180,11 +183,11 @@ class Playback:
         self._playhead = playhead
 
     def write(self, result: Result, music: object = None) -> Write | None:
-        """Places the part of `result` that will be heard next; none when the playhead was faster, or when that part
-        lies outside of the result's region.
+        """Places the music of `result` that will be heard next; none when the playhead was faster, or when that is
+        not in the result's part of the loop.
 
         Results of several regions that are given with the same object as `music` are parts of one music: they leave
-        each other fresh, and only what is stale of the region is written. Anything else makes all of the loop stale,
+        each other fresh, and only what is stale of the part is written. Anything else makes all of the loop stale,
         unless it is the same latent of the whole loop again. A result that does not fit the loop is ignored.
         """
         if not 0 < result.region[1] == result.latent.shape[0] <= self._frames:
@@ -218,15 +221,11 @@ class Playback:
         return self._place(start, FILL, urgent=False)
 
     def next_frame(self, ticks: int = 0) -> int:
-        """The latent frame of the loop that a write made `ticks` ticks from now needs first.
-
-        That is the one where it begins, less what the decoder must hear before: a region that holds the frames from
-        here on can be written.
-        """
+        """The latent frame of the loop in which a write made `ticks` ticks from now begins: for the ring's `at`."""
         return self._needed(self._beginning(self._soonest + self.lead.after(ticks)))
 
     def wanted_frame(self) -> int | None:
-        """The latent frame of the loop from which on another region is wanted, so that :meth:`fill` can go on.
+        """The latent frame of the loop from which on another part is wanted, so that :meth:`fill` can go on.
 
         None while the present latent reaches what is stale next, and when nothing is: :attr:`fresh` tells which.
         """
@@ -294,7 +293,7 @@ class Playback:
         return (a - self._fade) % loop.frames if loop.jumps and b - position < 2 * self._fade else position
 
     def _needed(self, position: int) -> int:
-        return (position // self._hop - self._margin) % self._frames
+        return position // self._hop % self._frames
 
     def _reaches(self, start: int) -> bool:
         """Whether the present latent holds enough for a block from `start` on to make progress."""
@@ -313,9 +312,10 @@ class Playback:
         if count == self._frames:
             return self._port.frames
         frame, offset = divmod(position, self._hop)
-        inside = (frame - first) % self._frames
-        end = count - self._margin
-        return (end - inside) * self._hop - offset if self._margin <= inside < end else 0
+        start, own = self._result.part
+        after, inside = (frame - start) % self._frames, (frame - first) % self._frames
+        left = min(own + SEAM - after, count - self._margin - inside)
+        return left * self._hop - offset if left > 0 and inside >= self._margin else 0
 
     def _place(self, start: int, count: int, *, urgent: bool = True) -> Write | None:
         """Decodes `count` frames for the absolute frame `start` and fades them into the loop."""

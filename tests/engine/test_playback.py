@@ -45,7 +45,7 @@ def tones(left: float, right: float) -> Tensor:
 
 
 def result(latent: Tensor, number: int = 1, version: int = 0) -> Result:
-    return Result(latent, number, 0, 7, version, version, (0, T), 1, settled=True)
+    return Result(latent, number, 0, 7, version, version, (0, T), (0, T), 1, settled=True)
 
 
 def heard(latent: Tensor) -> NDArray[np.float32]:

@@ -76,9 +76,9 @@ class LeadController:
         self.configure(rate, period, port_latency, loop)
 
     def configure(self, rate: int, period: int, port_latency: int, loop: int) -> None:
-        """`rate` in Hz; `period`, `port_latency` and the whole `loop` in frames. Measured durations are kept.
+        """`rate` in Hz; `period`, `port_latency` and what is played of the `loop` in frames.
 
-        Raises `ValueError` for a rate, period or loop that is not positive.
+        Measured durations are kept. Raises `ValueError` for a rate, period or loop that is not positive.
         """
         if min(rate, period, loop) <= 0 or port_latency < 0:
             raise ValueError(f"no such port: rate {rate}, period {period}, latency {port_latency}, loop {loop}")
@@ -125,7 +125,11 @@ class LeadController:
     @property
     def wait(self) -> int:
         """Frames until the next scheduled write begins to be made, at the 99th percentile."""
-        return math.ceil(self._ticks_to_write * self._ticks.p99 * self._rate)
+        return self.after(self._ticks_to_write)
+
+    def after(self, ticks: int) -> int:
+        """Frames that `ticks` ticks last, at the 99th percentile."""
+        return math.ceil(ticks * self._ticks.p99 * self._rate)
 
     def read(self) -> Lead:
         """Everything, for displays and traces."""

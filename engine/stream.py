@@ -54,6 +54,8 @@ class Result:
     """Version of the knobs at its last step: every shared change up to it can be heard."""
     region: tuple[int, int]
     """The latent frames of the loop that it covers: first, and how many. The whole loop has neither end nor seam."""
+    part: tuple[int, int]
+    """The frames of the region that are its to say: first in the loop, and how many. The rest is what is around."""
     seed: int
     settled: bool
     """Whether the next result for this region would be the same bit for bit if nothing is changed."""
@@ -264,6 +266,7 @@ class Ring:
             admitted_version=slot.knobs.version,
             version=knobs.version,
             region=(slot.first, self._windows.length),
+            part=self._windows.part(slot.first),
             seed=slot.knobs.seed,
             settled=slot.steady and repeats,
         )

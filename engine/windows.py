@@ -51,6 +51,8 @@ class Windows:
 
     def part(self, first: int) -> tuple[int, int]:
         """The part of the region that begins at `first`: its first frame in the loop, and how many."""
+        if not self.many:
+            return 0, self.loop
         start = (first + self.before) % self.loop
         number = self._starts.index(start)
         end = self._starts[number + 1] if number + 1 < len(self._starts) else self.loop

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -76,6 +77,21 @@ class Knob:
             return 1.0 if value >= 0.5 else 0.0
         return float(math.floor(value + 0.5))
 
+    def read(self, text: str) -> float:
+        """The value that `text` stands for: a number, or the name of a choice; `on` and `off` of a switch.
+
+        It is not clamped. Raises :class:`KnobValueError` with what would be right.
+        """
+        names = self.choices or (("off", "on") if self.form is Form.BOOL else ())
+        if text in names:
+            return float(names.index(text))
+        if NUMBER_TEXT.fullmatch(text) and math.isfinite(value := float(text)):
+            return value
+        if names:
+            hint = did_you_mean(text[:40], names)
+            raise KnobValueError(f"{self.name} is {', '.join(names[:-1])} or {names[-1]}, not {text[:40]!r}{hint}")
+        raise KnobValueError(f"{self.name} wants a finite number, not the text {text[:40]!r}")
+
     def from_norm(self, norm: float) -> float:
         """The value at travel `norm` (0–1, clamped) of a fader over the whole range."""
         if not math.isfinite(norm):
@@ -101,6 +117,9 @@ class Knob:
         number = f"{value:.0f}" if self.form is Form.INT else f"{value:.4g}"
         return f"{number} {self.unit}".rstrip()
 
+
+# Python's own float() takes "nan", "1_000" and blanks, too.
+NUMBER_TEXT = re.compile(r"[-+]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][-+]?[0-9]{1,3})?")
 
 _S, _L, _O = Kind.SHARED, Kind.SLOT, Kind.OUTPUT
 

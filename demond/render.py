@@ -47,8 +47,8 @@ def _knob_state(settings: list[str]) -> KnobState:
 def main(
     seconds: Annotated[float, typer.Option(min=0.2, max=36_000, help="How much music.")],
     out: Annotated[Path, typer.Option(help="The file to write: .wav or .flac (24 bit).")],
-    prompt_a: Annotated[str, typer.Option(help="What the music should be.")] = _DEFAULTS.prompt_a,
-    prompt_b: Annotated[str, typer.Option(help="What prompt_blend crosses over to.")] = _DEFAULTS.prompt_b,
+    prompt_a: Annotated[str, typer.Option(help="What the music should be.")] = _DEFAULTS.prompt_a.text,
+    prompt_b: Annotated[str, typer.Option(help="What prompt_blend crosses over to.")] = _DEFAULTS.prompt_b.text,
     source: Annotated[Path | None, typer.Option(help="A WAV or FLAC loop; without it, the clip inside.")] = None,
     knobs: Annotated[
         list[str] | None, typer.Option("--set", help="A knob, as NAME=VALUE; may be given again.")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from demond import __version__
-from demond.commands import PROGRAM, become, look, out, play, run
+from demond.commands import PROGRAM, become, look, out, play, run, session
 
 app = typer.Typer(
     name="demond",
@@ -24,17 +24,29 @@ bench = typer.Typer(
 )
 
 
-for command in (
-    run.run,
-    play.send,
-    look.status,
-    look.knobs,
-    look.trace,
-    look.ports,
-    look.check,
-    look.doctor,
-):
-    app.command()(command)
+_NUMBERS = {"ignore_unknown_options": True}
+"""Click's settings for a command that takes negative numbers."""
+
+app.command()(run.run)
+app.command("set", context_settings=_NUMBERS)(play.set_)
+app.command()(play.get)
+app.command()(session.prompt)
+app.command(context_settings=_NUMBERS)(session.curve)
+app.command()(session.source)
+app.command()(session.timbre)
+app.command()(session.structure)
+app.command(context_settings=_NUMBERS)(session.lora)
+app.command()(session.steps)
+app.command()(session.depth)
+app.command()(session.context)
+app.command()(session.checkpoint)
+app.command(context_settings=_NUMBERS)(play.send)
+app.command()(look.status)
+app.command()(look.knobs)
+app.command()(look.trace)
+app.command()(look.ports)
+app.command()(look.check)
+app.command()(look.doctor)
 app.add_typer(bench, name="bench")
 
 

@@ -223,16 +223,18 @@ class _Play:
             self._take(message)
         for number in [number for number, future in self._requests.items() if future.done()]:
             self._answer(number, self._requests.pop(number))
-            if (description := self._description()) != self._ready:
-                self._ready = description
-                self._channel.send(description)
 
     def _answer(self, number: int, future: Future[str]) -> None:
         """Tells the daemon how a request ended; an error that is no refusal ends the process."""
         try:
-            self._channel.send(Done(id=number, message=future.result()))
+            remark = future.result()
         except REFUSALS as error:
             self._channel.send(Failed(id=number, message=str(error)))
+            return
+        if (description := self._description()) != self._ready:
+            self._ready = description
+            self._channel.send(description)
+        self._channel.send(Done(id=number, message=remark))
 
     def _take(self, message: AnyMessage) -> None:
         match message:

@@ -85,8 +85,9 @@ class Knob:
         names = self.choices or (("off", "on") if self.form is Form.BOOL else ())
         if text in names:
             return float(names.index(text))
-        if NUMBER_TEXT.fullmatch(text) and math.isfinite(value := float(text)):
-            return value
+        number = read_number(text)
+        if number is not None:
+            return number
         if names:
             hint = did_you_mean(text[:40], names)
             raise KnobValueError(f"{self.name} is {', '.join(names[:-1])} or {names[-1]}, not {text[:40]!r}{hint}")
@@ -117,9 +118,6 @@ class Knob:
         number = f"{value:.0f}" if self.form is Form.INT else f"{value:.4g}"
         return f"{number} {self.unit}".rstrip()
 
-
-# Python's own float() takes "nan", "1_000" and blanks, too.
-NUMBER_TEXT = re.compile(r"[-+]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][-+]?[0-9]{1,3})?")
 
 _S, _L, _O = Kind.SHARED, Kind.SLOT, Kind.OUTPUT
 
@@ -254,6 +252,16 @@ def knob(name: str) -> Knob:
         return KNOBS[INDEX[name]]
     except KeyError:
         raise UnknownKnobError(f"no knob is called {name!r}{did_you_mean(name, INDEX)}") from None
+
+
+# Python's own float() takes "nan", "1_000" and blanks, too.
+_NUMBER = re.compile(r"[-+]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][-+]?[0-9]{1,3})?")
+
+
+def read_number(text: str) -> float | None:
+    """The finite number that `text` spells, or None."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return value if math.isfinite(value) else None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

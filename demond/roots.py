@@ -71,12 +71,14 @@ class Roots:
         if isinstance(setting, SetLora) and setting.path is None:
             setting = setting.model_copy(update={"path": self._lora(setting.name, session)})
             if setting.strength is None:
-                return setting
-        return setting.model_copy(
-            update={
-                name: str(self.find(path)) for name in setting.paths if (path := getattr(setting, name)) is not None
-            }
-        )
+                return setting  # taking off a file that is gone must be possible
+        found = {name: str(self.find(path)) for name in setting.paths if (path := getattr(setting, name)) is not None}
+        if isinstance(setting, SetLora):
+            other = session.loras.get(setting.name)
+            if other is not None and other.path != found["path"]:
+                words = f"another LoRA called {setting.name} is on, from {other.path}; take it off first"
+                raise RefusedError(409, "busy", words)
+        return setting.model_copy(update=found)
 
     def _lora(self, name: str, session: Session) -> str:
         loaded = session.loras.get(name)

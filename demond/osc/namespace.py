@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from demond.knobs import CURVES, KNOBS, NUMBER_TEXT, Knob, did_you_mean
+from demond.knobs import CURVES, KNOBS, Knob, did_you_mean, read_number
 from demond.osc.codec import Argument, Impulse, OscError
 from demond.session import DEPTH_LIMIT, SLOTS, STEPS_LIMIT
 
@@ -323,10 +323,11 @@ def _nearest(address: str) -> str:
 def number(address: str, argument: Argument) -> float:
     """`argument` as a finite number. Raises :class:`OscError` 400 in words."""
     if isinstance(argument, str):
-        if not NUMBER_TEXT.fullmatch(argument):
+        read = read_number(argument)
+        if read is None:
             raise OscError(400, "bad_args", address, f"a number is wanted, not the text {argument[:40]!r}")
-        argument = float(argument)
-    elif argument is None or isinstance(argument, Impulse):
+        return read
+    if argument is None or isinstance(argument, Impulse):
         raise OscError(400, "bad_args", address, "a number is wanted, not an argument without a value")
     value = float(argument)
     if not math.isfinite(value):

@@ -6,7 +6,7 @@ and decides how a batch is run; the ring owns the slots and decides what is run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -26,6 +26,14 @@ class Backend(Protocol):
 
         Builds tables, compiles, captures, runs once: whatever would make the first tick slow. May be called again
         when the geometry changes; returns when the next tick will be as fast as any.
+        """
+
+    def retuned(self, tensors: Mapping[str, Tensor]) -> Backend:
+        """The same network with these weights (names of `DiT.state_dict()`) in place of its own; shares all others.
+
+        May be called in another thread while this backend runs; it goes on working as before. What has been prepared
+        need not be prepared again; keys and values of conditions belong to the weights that made them. Raises
+        `ValueError` for a tensor that is none of the network's, or has another shape, dtype or device.
         """
 
     def keys_values(self, states: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ products also have nothing to wait for inside a forward. On a GPU all rows run a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -30,7 +30,7 @@ class EagerBackend:
     def __init__(self, model: DiT, threads: int = 1) -> None:
         """`model` is on its device, in its dtype, with its weights; `threads` run rows on the CPU."""
         self.device = next(model.parameters()).device
-        self._model = model
+        self._model, self._threads = model, threads
         self._dtype = model.proj_in.weight.dtype
         self._batch = 1
         self._rows: dict[float, Tensor] = {}
@@ -45,6 +45,12 @@ class EagerBackend:
         context = torch.zeros(1, frames, s.in_channels - CHANNELS, device=self.device)
         states = torch.zeros(1, length, s.encoder_hidden_size, device=self.device)
         self.velocity(x, [0.5] * batch, context, self.keys_values(states), None)
+
+    def retuned(self, tensors: Mapping[str, Tensor]) -> EagerBackend:
+        """See `engine.backends.Backend`."""
+        twin = EagerBackend(self._model.retuned(tensors), self._threads)
+        twin._batch = self._batch
+        return twin
 
     @torch.inference_mode()
     def keys_values(self, states: Tensor) -> Tensor:

@@ -21,12 +21,3 @@ def times(steps: int, denoise: float, shift: float) -> tuple[float, ...]:
     t = np.linspace(denoise, 0, steps + 1, dtype=np.float64).astype(np.float32)
     s = np.float32(shift)
     return tuple(float(x) for x in s * t / (1 + (s - 1) * t))
-
-
-def admissions(tick: int, depth: int, steps: int) -> int:
-    """How many slots tick number `tick` (from 0) admits, so that `depth` of them fill `steps` ticks evenly.
-
-    A slot is admitted whenever `floor(tick * depth / steps)` has grown: gaps of exactly `steps / depth` ticks where
-    that is whole, and never two sizes of gap that differ by more than one.
-    """
-    return tick * depth // steps - (tick - 1) * depth // steps

@@ -1,0 +1,292 @@
+"""Everything that a performance plays from, as one value: what was asked for, and what was made of it.
+
+Built by the session when it starts and by its workers when something is to change, never on the tick thread. A rig is
+not changed once it is built; what is different in the next one is made anew and all the rest is shared. A build that
+fails has touched nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import torch
+from torch import Tensor
+
+from engine import embedded
+from engine.backends import Backend
+from engine.backends.eager import EagerBackend
+from engine.conditioning import Condition, Conditioner, Prompt, load_conditioner
+from engine.geometry import GRID, HOP, LATENT_RATE, SAMPLE_RATE
+from engine.guide import Guides, PromptSlot
+from engine.model.checkpoint import Progress, check_checkpoint, load_transformer
+from engine.source import LONGEST, SHORTEST, SourceError, load_source
+from engine.vae import Vae, encode_loop, load_vae
+from engine.windows import SHORTEST as SHORTEST_WINDOW
+
+PROMPT_SLOTS: tuple[PromptSlot, ...] = get_args(PromptSlot)
+DEPTH_MOST, STEPS_MOST = 8, 64
+"""The most slots in flight, and the most steps of a schedule."""
+
+CONTEXT_LEAST = SHORTEST_WINDOW / LATENT_RATE
+"""The shortest window in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A silent source of `seconds`: asks for music from text alone."""
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        """Raises `SourceError` for a length that no loop may have."""
+        if not SHORTEST <= self.seconds <= LONGEST:
+            raise SourceError(f"a loop of {self.seconds} s cannot be played; {SHORTEST:.0f} to {LONGEST:.0f} s can")
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a performer asks for beside the knobs. A path that is given again is read again."""
+
+    checkpoint: Path | None = None
+    """None is the model that ships inside."""
+    source: Path | Silence | None = None
+    """None is the clip that ships inside."""
+    context_seconds: float | None = None
+    """Seconds that a slot covers; none is the whole loop."""
+    prompts: Mapping[PromptSlot, Prompt | None] = field(default_factory=dict)
+    """None, and a slot that is missing, asks for nothing. What guidance leads away from is `negative`."""
+    timbre: Path | None = None
+    """A clip whose sound is to be taken on."""
+    structure: Path | None = None
+    """A clip whose rhythm and harmony are to be followed instead of the source's."""
+    depth: int = 4
+    steps: int = 8
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a number that cannot be played."""
+        if not 1 <= self.depth <= DEPTH_MOST:
+            raise ValueError(f"a depth of {self.depth} cannot be played; 1 to {DEPTH_MOST} can")
+        if not 1 <= self.steps <= STEPS_MOST:
+            raise ValueError(f"{self.steps} steps cannot be played; 1 to {STEPS_MOST} can")
+        seconds = self.context_seconds
+        if seconds is not None and not CONTEXT_LEAST <= seconds < math.inf:
+            raise ValueError(f"a context of {seconds} s cannot be played; at least {CONTEXT_LEAST:.0f} s can")
+
+    def with_prompt(self, slot: PromptSlot, prompt: Prompt | None) -> Setup:
+        """The same with another prompt in `slot`."""
+        return replace(self, prompts={**self.prompts, slot: prompt})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A loaded checkpoint."""
+
+    name: str
+    """What a performer calls it."""
+    backend: Backend
+    vae: Vae
+    conditioner: Conditioner
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rig:
+    """See the module. Tensors are on the device, but for the audio."""
+
+    setup: Setup
+    model: Model
+    audio: Tensor
+    """[2,N] at 48 kHz: the source."""
+    latents: Tensor
+    """[T,64] of the source."""
+    hint: Tensor
+    """[T,64]: the structure to follow."""
+    conditions: Mapping[PromptSlot, Condition]
+    backend: Backend
+    """The model's, made ready for this setup."""
+    guides: Guides
+    """The tick thread's as soon as the rig is committed."""
+    parts: Mapping[str, tuple[tuple[object, ...], Any]]
+    """Everything above by name, with what it was made from."""
+
+    @property
+    def frames(self) -> int:
+        """Latent frames of the loop."""
+        return self.latents.shape[0]
+
+    @property
+    def window(self) -> int | None:
+        """Latent frames that a slot covers, or none for the whole loop."""
+        seconds = self.setup.context_seconds
+        return None if seconds is None or seconds * LATENT_RATE >= self.frames else round(seconds * LATENT_RATE)
+
+    def new_guides(self) -> Guides:
+        """Guides of one's own, for another performance from this rig."""
+        return _guides(self.model, self.backend, self.latents, self.hint, self.conditions)
+
+    def shares_ring(self, other: Rig) -> bool:
+        """Whether slots in flight in a ring over `other` can be finished from this rig."""
+        return (
+            self.model is other.model
+            and self.latents is other.latents
+            and self.setup.steps == other.setup.steps
+            and self.window == other.window
+        )
+
+
+Made = TypeVar("Made")
+
+
+class _Parts:
+    """The parts of a rig in the making. One whose inputs are those of the old rig's is not made again."""
+
+    def __init__(self, old: Rig | None) -> None:
+        """Takes from `old` what it can."""
+        self._old = old.parts if old else {}
+        self.made: dict[str, tuple[tuple[object, ...], Any]] = {}
+
+    def take(self, name: str, inputs: tuple[object, ...], make: Callable[[], Made]) -> Made:
+        """The part `name` as it was made from `inputs`, or else what `make()` gives."""
+        before = self._old.get(name)
+        if before is None or not all(map(_same, before[0], inputs)):
+            before = (inputs, make())
+        self.made[name] = before
+        made: Made = before[1]
+        return made
+
+
+def _same(a: object, b: object) -> bool:
+    """Plain values by value; a file is another one when it is named again, as what it holds may have changed."""
+    return a is b or (not isinstance(a, Path | Tensor) and a == b)
+
+
+class Builder:
+    """Builds rigs for one device. Any thread may build, and two may at once."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype, threads: int) -> None:
+        """`dtype` is that of the network; `threads` run slots beside each other on the CPU."""
+        self._device, self._dtype, self._threads = device, dtype, threads
+
+    @torch.inference_mode()
+    def build(self, setup: Setup, old: Rig | None = None, progress: Progress = lambda stage, share: None) -> Rig:
+        """The rig for `setup`; what `old` has of it is taken from there.
+
+        Calls `progress` often on the way; what that raises ends the build. Raises `CheckpointError`, `SourceError` or
+        `PromptError`.
+        """
+        parts = _Parts(old)
+        take = parts.take
+        model = take("model", (setup.checkpoint,), lambda: self._model(setup.checkpoint, progress))
+        progress("source", 0.0)
+        audio = take("audio", (setup.source,), lambda: _audio(setup.source))
+        frames = audio.shape[1] // HOP
+        silent = isinstance(setup.source, Silence)
+        alone = silent and setup.structure is None
+        latents = take("latents", (model, audio), lambda: self._latents(model, audio, silent))
+        hint = take("hint", (model, latents, setup.structure, alone), lambda: self._hint(model, latents, setup.structure, alone))
+        timbre = take("timbre", (model, setup.timbre), lambda: self._timbre(model, setup.timbre))
+
+        def condition(slot: PromptSlot) -> Condition:
+            prompt = setup.prompts.get(slot)
+            asked = (model, prompt, frames, timbre, alone)
+            return take(slot, asked, lambda: _condition(model, prompt, frames, timbre, alone))
+
+        progress("prompts", 0.0)
+        conditions: dict[PromptSlot, Condition] = {slot: condition(slot) for slot in PROMPT_SLOTS}
+        progress("warm-up", 0.0)
+        length = max(condition.states.shape[1] for condition in conditions.values())
+        covered = min(frames, round((setup.context_seconds or LONGEST) * LATENT_RATE))
+        backend = take(
+            "backend", (model, setup.depth, covered), lambda: _prepared(model, setup.depth, covered, length)
+        )
+        guides = take(
+            "guides",
+            (model, backend, latents, hint, *conditions.values()),
+            lambda: _guides(model, backend, latents, hint, conditions),
+        )
+        progress("warm-up", 1.0)
+        return Rig(setup, model, audio, latents, hint, conditions, backend, guides, parts.made)
+
+    def _model(self, checkpoint: Path | None, progress: Progress) -> Model:
+        root = checkpoint or embedded.CHECKPOINT
+        check_checkpoint(root)
+        transformer = load_transformer(root, self._device, self._dtype, progress)
+        return Model(
+            "built-in" if checkpoint is None else model_name(root),
+            EagerBackend(transformer, self._threads),
+            load_vae(root, self._device, progress),
+            load_conditioner(root, self._device, self._dtype, progress),
+        )
+
+    def _encoded(self, model: Model, audio: Tensor) -> Tensor:
+        return encode_loop(model.vae, audio.to(self._device))
+
+    def _latents(self, model: Model, audio: Tensor, silent: bool) -> Tensor:
+        """Of the source. Silence is what the model knows as silence, not what its VAE makes of zeros."""
+        if silent:
+            return model.conditioner.silence(audio.shape[1] // HOP).to(self._device).clone()
+        return self._encoded(model, audio)
+
+    def _hint(self, model: Model, latents: Tensor, clip: Path | None, alone: bool) -> Tensor:
+        """The structure [T,64] of the clip, played over and over, or of the source; none at all of silence."""
+        if alone:
+            return latents
+        if clip is not None:
+            given = self._encoded(model, _audio(clip))
+            latents = given[torch.arange(latents.shape[0], device=given.device) % given.shape[0]]
+        return model.conditioner.hint(latents)
+
+    def _timbre(self, model: Model, clip: Path | None) -> Tensor | None:
+        """Latents [N,64] of the clip, if there is one."""
+        return self._encoded(model, _audio(clip)) if clip else None
+
+
+def model_name(root: Path) -> str:
+    """What a performer calls the checkpoint: its folder's name, or the model's where a download cache holds it.
+
+    There the folder is `models--OWNER--NAME/snapshots/REVISION`.
+    """
+    folder = Path(os.path.abspath(root))  # a link keeps the name that the user gave it
+    if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
+        return folder.parent.parent.name.rpartition("--")[2]
+    return folder.name
+
+
+def _audio(source: Path | Silence | None) -> Tensor:
+    """[2,N] at 48 kHz, N in whole latent frames."""
+    if isinstance(source, Silence):
+        return torch.zeros(2, int(source.seconds * SAMPLE_RATE) // GRID * GRID)
+    return torch.from_numpy(load_source(source or embedded.CLIP))
+
+
+def _condition(
+    model: Model, prompt: Prompt | None, frames: int, timbre: Tensor | None, alone: bool
+) -> Condition:
+    """The condition of `prompt` for a loop of `frames`, with the sound of `timbre`; of nothing asked for none.
+
+    Of music from text `alone` it is told that there is nothing to cover, however strong the hints are to be.
+    """
+    if prompt is None:
+        return model.conditioner.null()
+    condition = model.conditioner.encode(prompt, seconds=frames / LATENT_RATE, timbre=timbre)
+    if not alone:
+        return condition
+    unlike = None if condition.silent is None else condition.at("text2music", 0.0)
+    return Condition(condition.at("text2music"), condition.remark, unlike, repaint=condition.repaint)
+
+
+def _prepared(model: Model, depth: int, frames: int, length: int) -> Backend:
+    """A backend of one's own over the model's weights: one that plays is not prepared for something else."""
+    backend = model.backend.retuned({})
+    backend.prepare(depth, frames, length)
+    return backend
+
+
+def _guides(
+    model: Model, backend: Backend, latents: Tensor, hint: Tensor, conditions: Mapping[PromptSlot, Condition]
+) -> Guides:
+    return Guides(backend, latents, hint, model.conditioner.silence(latents.shape[0]), conditions)

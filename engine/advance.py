@@ -24,7 +24,6 @@ from engine.rows import Rows
 from engine.settings import Settings, acts
 from engine.slot import Hold, Slot, columns
 
-
 _WEIGHT_LEAST = 1e-12
 """Added to weights, which does not change any but 0 in fp32."""
 
@@ -176,7 +175,7 @@ def _forward(
             backend.velocity(_take(seen, chosen), [slot.time for _, slot in chunk], [side(*pair) for pair in chunk])
         )
     v = done[0] if len(done) == 1 else torch.cat(done)
-    return list(v.split([len(slots) for _, slots in parts]))
+    return list(torch.split(v, [len(slots) for _, slots in parts]))
 
 
 def _mixed(

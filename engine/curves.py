@@ -43,7 +43,9 @@ DRAWN = frozenset(
 class Curves:
     """Up to one curve a name, each [T,1] in fp32 on the device."""
 
-    def __init__(self, frames: int, device: torch.device, drawn: Mapping[str, tuple[float, ...]] | None = None) -> None:
+    def __init__(
+        self, frames: int, device: torch.device, drawn: Mapping[str, tuple[float, ...]] | None = None
+    ) -> None:
         """`drawn` holds the values as they were given; see :meth:`drawn` for how they lie over the loop."""
         self.frames, self.device = frames, device
         self._drawn = dict(drawn or {})

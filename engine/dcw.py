@@ -83,6 +83,6 @@ def slow(x: Tensor) -> Tensor:
     """The slow half of the Haar wavelet of `x` [B,T,C] over T: each pair of frames is its mean, twice."""
     batch, frames, channels = x.shape
     even = frames // 2 * 2
-    pairs = x[:, :even].unflatten(1, (-1, 2)).mean(2, keepdim=True)
+    pairs = x[:, :even].reshape(batch, -1, 2, channels).mean(2, keepdim=True)
     means = pairs.expand(-1, -1, 2, -1).reshape(batch, even, channels)
     return means if even == frames else torch.cat((means, x[:, even:]), dim=1)

@@ -47,7 +47,10 @@ def push(vc: Tensor, vu: Tensor, average: Tensor, momentum: float) -> tuple[Tens
 
 
 def guided(vc: Tensor, across: Tensor, scale: Amount, rescale: Amount) -> Tensor:
-    """`v = vc + (scale - 1) across`, of which the share `rescale` gets the norm of `vc` back (over time and channels)."""
+    """`v = vc + (scale - 1) across`, of which the share `rescale` gets the norm of `vc` back.
+
+    The norm is that of a whole row, over time and channels.
+    """
     v = vc + (scale - 1) * across
     if not isinstance(rescale, Tensor) and rescale == 0:
         return v

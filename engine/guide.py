@@ -104,9 +104,8 @@ class Guides:
             knobs.prompt_b_to,
         )
         before = self._guide
-        same_context = before is not None and self._same("context", (hints, protect))
-        same_prompts = before is not None and self._same("prompts", prompts)
-        if before is not None and same_context and same_prompts:
+        same_context, same_prompts = self._same("context", (hints, protect)), self._same("prompts", prompts)
+        if before and same_context and same_prompts:
             return before
         context = before.context if before and same_context else self._context(hints, protect)
         if before and same_prompts:
@@ -132,7 +131,7 @@ class Guides:
         return torch.cat((torch.lerp(structure, self._source, protect), generate), dim=-1)[None]
 
     def _mixed(self, knobs: Knobs, place: Amount, states: Mapping[PromptSlot, Tensor]) -> tuple[Attended, ...]:
-        """The prompts between A and B: blended as states for a number, as velocities for a curve or a range of steps."""
+        """The prompts between A and B: blended as states for a number, as velocities for a curve or a range."""
         ranges = (knobs.prompt_a_from, knobs.prompt_a_to), (knobs.prompt_b_from, knobs.prompt_b_to)
         a, b = states["a"], states["b"]
         if not isinstance(place, Tensor) and all(first <= 0 and last >= 1 for first, last in ranges):

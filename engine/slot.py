@@ -36,8 +36,10 @@ class Slot:
     row: int
     tick: int
     """The tick that admitted it."""
+    knobs: Knobs
+    """Those at its birth."""
     settings: Settings
-    """What it was born from, curves over the whole loop."""
+    """Those at its birth."""
     first: int
     """Frame of the loop at which its region begins."""
     times: tuple[float, ...]
@@ -48,11 +50,6 @@ class Slot:
     """Whether the unguided velocity of its first step was kept."""
     steady: bool = True
     """Whether settings have been the same all its life."""
-
-    @property
-    def knobs(self) -> Knobs:
-        """The knobs at its birth."""
-        return self.settings.knobs
 
     @property
     def steps(self) -> int:
@@ -119,15 +116,15 @@ def replan(rows: Rows, slots: Sequence[Slot], denoise: float) -> None:
         plan = times(slot.steps, denoise, slot.knobs.shift)
         s, s_new = slot.time, plan[slot.step]
         before = slot.times[slot.step - 1] if slot.step else 0.0
-        ended, down, up = plan[0] <= 0, 0 < plan[0] and s_new < s, s_new > s
+        ended, down, up = plan[0] <= 0, 0 < s_new < s, s_new > s
         share = (plan[0] / slot.times[0]) ** 2 if slot.times[0] > 0 else 1.0
-        moves.append((slot.row, (before, s if s > 0 else 1.0, s_new, share, ended, down, up)))
+        moves.append((slot.row, (before, s, s_new, share, ended, down, up)))
         slot.times, slot.denoise = plan, denoise
-    before_t, s, s_new, share, ended, down, up = columns(rows, moves)
-    x0 = step.clean(rows.before, rows.v, before_t)
-    lower = step.reproject(rows.x, x0, s.clamp_min(1e-6), s_new, torch.lerp(rows.source, x0, share))
-    higher = step.birth(rows.noise, x0, s_new)
-    x = torch.where(down > 0, lower, torch.where(up > 0, higher, rows.x))
-    rows.x = torch.where(ended > 0, rows.source, x)
-    rows.before = torch.where(ended > 0, rows.source, rows.before)
-    rows.v = torch.where(ended > 0, 0.0, rows.v)
+    t_before, t, t_new, kept, is_over, is_down, is_up = columns(rows, moves)
+    x0 = step.clean(rows.before, rows.v, t_before)
+    lower = step.reproject(rows.x, x0, t.clamp_min(1e-6), t_new, torch.lerp(rows.source, x0, kept))
+    higher = step.birth(rows.noise, x0, t_new)
+    x = torch.where(is_down > 0, lower, torch.where(is_up > 0, higher, rows.x))
+    rows.x = torch.where(is_over > 0, rows.source, x)
+    rows.before = torch.where(is_over > 0, rows.source, rows.before)
+    rows.v = torch.where(is_over > 0, torch.zeros_like(rows.v), rows.v)

@@ -28,7 +28,7 @@ from engine.guide import Guide
 from engine.knobs import Knobs
 from engine.noise import noise
 from engine.rows import Rows
-from engine.schedule import times
+from engine.schedule import Admission, times
 from engine.settings import Settings, read
 from engine.slot import Slot, birth, replan
 from engine.windows import Canvas, Windows
@@ -97,9 +97,7 @@ class _History:
 class Ring:
     """Up to `depth` slots in flight over the loop `source`."""
 
-    def __init__(
-        self, backend: Backend, source: Tensor, depth: int, steps: int, window: int | None = None
-    ) -> None:
+    def __init__(self, backend: Backend, source: Tensor, depth: int, steps: int, window: int | None = None) -> None:
         """`source` [T,64] are the loop's latents; a slot covers `window` frames of it, or all.
 
         Raises `ValueError` unless `depth` and `steps` are at least 1 and a window is at least `windows.SHORTEST`.
@@ -113,7 +111,7 @@ class Ring:
         self._canvas = Canvas(self._source) if self._windows.many else None
         self._rows = Rows(depth, self._windows.length, backend.device)
         self._slots: list[Slot] = []
-        self._due = steps - depth
+        self._admission = Admission(steps, depth)
         self._history = _History()
         self._settings: Settings | None = None
         self._scene: tuple[tuple[object, ...], Scene] | None = None
@@ -151,8 +149,7 @@ class Ring:
         """How many ticks from now the next result comes: 1 means with the next tick."""
         if self._slots:
             return self.steps - max(slot.step for slot in self._slots)
-        waiting = -(-(self.steps - self._due - self._depth) // self._depth)
-        return max(0, waiting) + self.steps
+        return self._admission.wait(self._depth) + self.steps
 
     @torch.inference_mode()
     def tick(self, knobs: Knobs, guide: Guide, curves: Curves, at: int = 0) -> list[Result]:
@@ -162,10 +159,8 @@ class Ring:
         """
         settings = self._read(knobs, guide, curves)
         self._make_room()
-        self._due += self._depth
-        while self._due >= self.steps:
-            self._due -= self.steps
-            self._admit(settings, at)
+        for _ in range(self._admission.due(self._depth)):
+            self._admit(knobs, settings, at)
         if any(slot.denoise != knobs.denoise for slot in self._slots):
             replan(self._rows, [slot for slot in self._slots if slot.denoise != knobs.denoise], knobs.denoise)
         for slot in self._slots:
@@ -193,8 +188,8 @@ class Ring:
             for row, slot in enumerate(self._slots):
                 slot.row = row
 
-    def _admit(self, settings: Settings, at: int) -> None:
-        knobs, windows = settings.knobs, self._windows
+    def _admit(self, knobs: Knobs, settings: Settings, at: int) -> None:
+        windows = self._windows
         first = windows.first(at)
         frames = windows.frames(first)
         source = self._source if frames is None else self._source[frames]
@@ -208,6 +203,7 @@ class Ring:
             id=self._admitted,
             row=next(row for row in range(self._rows.count) if row not in used),
             tick=self.ticks,
+            knobs=knobs,
             settings=settings,
             first=first,
             times=times(self.steps, knobs.denoise, knobs.shift),

@@ -2,8 +2,8 @@
 
 Owned by the ring. The loop is cut into equal parts of at most half a window. The region of a part begins a quarter of
 a window before it and reaches beyond its end, so the network hears what is around; only the part itself is the
-region's to say. Under constant settings a new region goes on from what its neighbours have said: their frames are held
-as in inpainting, and the hold is let go over the last frames before the part begins.
+region's to say. Under constant settings a new region goes on from what its neighbours have said: their frames are
+held as in inpainting, and the hold is let go over the last frames before the part begins.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Canvas:
         self._said[start : start + count] = True
 
     def hold(self, windows: Windows, first: int, settings: Settings) -> Hold | None:
-        """What a new slot of the region that begins at `first` goes on from; none when its neighbours are not said."""
+        """What a new slot of the region that begins at `first` goes on from; none while neither neighbour is said."""
         _, count = windows.part(first)
         around = (first + np.arange(windows.length)) % windows.loop
         said = self._said[around] & (settings is self._settings)

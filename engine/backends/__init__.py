@@ -37,7 +37,8 @@ class Backend(Protocol):
     """The most rows that one forward takes."""
 
     def prepare(self, batch: int, frames: int, length: int) -> None:
-        """Makes ready for `batch` slots, so for forwards of up to twice as many rows, of `frames` latent frames and `length` condition tokens.
+        """Makes ready for `batch` slots, so for forwards of up to twice as many rows, of `frames` latent frames and
+        `length` condition tokens.
 
         Builds tables, compiles, captures, runs once: whatever would make the first tick slow. May be called again
         when the geometry changes; returns when the next tick will be as fast as any.

@@ -56,7 +56,7 @@ class EagerBackend:
     def retuned(self, tensors: Mapping[str, Tensor]) -> EagerBackend:
         """See `engine.backends.Backend`."""
         twin = EagerBackend(self._model.retuned(tensors), self._threads)
-        twin._batch = self._batch
+        twin._batch, twin.most = self._batch, self.most
         return twin
 
     @torch.inference_mode()

@@ -14,7 +14,8 @@ from torch import Tensor
 from engine import Session, embedded
 from engine.backends.eager import EagerBackend
 from engine.conditioning import Condition
-from engine.guide import Guides
+from engine.curves import Curves
+from engine.guide import Guides, PromptSlot
 from engine.model.dit import DiT, Sizes
 
 torch.set_num_threads(1)
@@ -59,9 +60,19 @@ def backend() -> EagerBackend:
 
 
 @pytest.fixture
-def guides(backend: EagerBackend) -> Guides:
-    a, b = Condition(gaussian(1, 6, 24, seed=1)), Condition(gaussian(1, 4, 24, seed=2))
-    return Guides(backend, gaussian(FRAMES, 64, seed=3), torch.zeros(FRAMES, 64), a, b)
+def guides(backend: EagerBackend, source: Tensor) -> Guides:
+    conditions: dict[PromptSlot, Condition] = {
+        "a": Condition(gaussian(1, 6, 24, seed=1)),
+        "b": Condition(gaussian(1, 4, 24, seed=2)),
+        "negative": Condition(gaussian(1, 1, 24, seed=8)),
+    }
+    return Guides(backend, source, gaussian(FRAMES, 64, seed=3), torch.zeros(FRAMES, 64), conditions)
+
+
+@pytest.fixture(scope="session")
+def curves(backend: EagerBackend) -> Curves:
+    """None drawn."""
+    return Curves(FRAMES, backend.device)
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import PromptError, embedded
+from engine.backends import Side
 from engine.backends.eager import EagerBackend
-from engine.conditioning import Condition, Prompt, blend, load_conditioner
+from engine.conditioning import Prompt, blend, load_conditioner
 from engine.embedded.front import TagConditioner
-from engine.guide import Guides
 from tests.engine.conftest import gaussian
 
 
@@ -129,28 +129,8 @@ def test_a_longer_prompt_fades_out_to_the_shorter_one(backend: EagerBackend) -> 
 
     def velocity(w: float) -> torch.Tensor:
         states, mask = blend(a, b, w)
-        return backend.velocity(x, [0.5], context, backend.keys_values(states), mask)
+        return backend.velocity(x, [0.5], [Side(context, backend.keys_values(states), mask)])
 
     assert (velocity(0.9999) - velocity(1.0)).abs().max() < 1e-2
     assert (velocity(0.0001) - velocity(0.0)).abs().max() < 1e-2
     assert (velocity(0.5) - velocity(0.0)).abs().max() > 1e-2
-
-
-def test_a_guide_stays_the_same_object_until_something_changes(guides: Guides) -> None:
-    first = guides.at(0.0, 1.0)
-    assert guides.at(0.0, 1.0) is first
-    hinted = guides.at(0.0, 0.5)
-    assert hinted is not first
-    assert hinted.kv is first.kv
-    blended = guides.at(0.5, 0.5)
-    assert blended.context is hinted.context
-    guides.replace("a", Condition(gaussian(1, 5, 24, seed=9)))
-    assert guides.at(0.5, 0.5) is not blended
-
-
-def test_hint_strength_runs_from_silence_to_the_hint(guides: Guides) -> None:
-    silent, hinted = guides.at(0.0, 0.0).context, guides.at(0.0, 1.0).context
-    assert silent.shape == (1, 50, 128)
-    assert (silent[..., :64] == 0).all()
-    assert torch.equal(hinted[0, :, :64], gaussian(50, 64, seed=3))
-    assert (hinted[..., 64:] == 1).all()

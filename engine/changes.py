@@ -1,10 +1,10 @@
 """Changes to the rig while it plays: prepared on two worker threads, committed by the tick thread between two ticks.
 
-The *conditioning* thread makes what is quick (prompts, clips, LoRA weights), the *loading* thread what is slow (another
-checkpoint, source, window, number of steps or slots), so that a prompt is not held up by a checkpoint. Every change
-passes the conditioning thread in the end: there it is applied to the newest rig, on which all earlier ones have been
-applied. What was asked for while a checkpoint was being read is thus on the old model at once and on the new one when
-it comes.
+The *conditioning* thread makes what is quick (prompts, clips, LoRA weights), the *loading* thread what is slow
+(another checkpoint, source, window, number of steps or slots), so that a prompt is not held up by a checkpoint.
+Every change passes the conditioning thread in the end: there it is applied to the newest rig, to which all earlier
+ones have been applied. What was asked for while a checkpoint was being read is thus on the old model at once, and on
+the new one when it comes.
 
 Requests come from any thread. A change that fails leaves everything as it was, and so does one that is overtaken by a
 later one of its kind before it was ready.
@@ -88,8 +88,8 @@ class Changes:
         self._ready: queue.SimpleQueue[_Ready] = queue.SimpleQueue()
         self._busy = self._closed = False
         device = rig.latents.device
-        # Work of another stream does not hold up the ticks on a GPU. Each change is waited for before it is committed.
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        # On a GPU, work in a stream of its own does not hold up the ticks.
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._conditioning = ThreadPoolExecutor(1, "conditioning", torch.set_flush_denormal, (True,))
         self._loading = ThreadPoolExecutor(1, "loading", torch.set_flush_denormal, (True,))
 

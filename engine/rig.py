@@ -59,7 +59,7 @@ class Setup:
     context_seconds: float | None = None
     """Seconds that a slot covers; none is the whole loop."""
     prompts: Mapping[PromptSlot, Prompt | None] = field(default_factory=dict)
-    """None, and a slot that is missing, asks for nothing. What guidance leads away from is `negative`."""
+    """A slot without one asks for nothing; `negative` is what guidance leads away from."""
     timbre: Path | None = None
     """A clip whose sound is to be taken on."""
     structure: Path | None = None
@@ -76,6 +76,11 @@ class Setup:
         seconds = self.context_seconds
         if seconds is not None and not CONTEXT_LEAST <= seconds < math.inf:
             raise ValueError(f"a context of {seconds} s cannot be played; at least {CONTEXT_LEAST:.0f} s can")
+
+    @property
+    def from_text(self) -> bool:
+        """Whether there is nothing to follow but words."""
+        return isinstance(self.source, Silence) and self.structure is None
 
     def with_prompt(self, slot: PromptSlot, prompt: Prompt | None) -> Setup:
         """The same with another prompt in `slot`."""
@@ -126,7 +131,7 @@ class Rig:
 
     def new_guides(self) -> Guides:
         """Guides of one's own, for another performance from this rig."""
-        return _guides(self.model, self.backend, self.latents, self.hint, self.conditions)
+        return _guides(self.model, self.latents, self.hint, self.conditions)
 
     def shares_ring(self, other: Rig) -> bool:
         """Whether slots in flight in a ring over `other` can be finished from this rig."""
@@ -180,20 +185,18 @@ class Builder:
         """
         parts = _Parts(old)
         take = parts.take
+        audio = take("audio", (setup.source,), lambda: _audio(setup.source))
         model = take("model", (setup.checkpoint,), lambda: self._model(setup.checkpoint, progress))
         progress("source", 0.0)
-        audio = take("audio", (setup.source,), lambda: _audio(setup.source))
         frames = audio.shape[1] // HOP
-        silent = isinstance(setup.source, Silence)
-        alone = silent and setup.structure is None
-        latents = take("latents", (model, audio), lambda: self._latents(model, audio, silent))
-        hint = take("hint", (model, latents, setup.structure, alone), lambda: self._hint(model, latents, setup.structure, alone))
+        latents = take("latents", (model, audio), lambda: self._latents(model, audio, setup.source))
+        hint = take("hint", (model, latents, setup.structure), lambda: self._hint(model, latents, setup))
         timbre = take("timbre", (model, setup.timbre), lambda: self._timbre(model, setup.timbre))
 
         def condition(slot: PromptSlot) -> Condition:
             prompt = setup.prompts.get(slot)
-            asked = (model, prompt, frames, timbre, alone)
-            return take(slot, asked, lambda: _condition(model, prompt, frames, timbre, alone))
+            asked = (model, prompt, frames, timbre, setup.from_text)
+            return take(slot, asked, lambda: _condition(model, prompt, frames, timbre, setup.from_text))
 
         progress("prompts", 0.0)
         conditions: dict[PromptSlot, Condition] = {slot: condition(slot) for slot in PROMPT_SLOTS}
@@ -205,8 +208,8 @@ class Builder:
         )
         guides = take(
             "guides",
-            (model, backend, latents, hint, *conditions.values()),
-            lambda: _guides(model, backend, latents, hint, conditions),
+            (model, latents, hint, *conditions.values()),
+            lambda: _guides(model, latents, hint, conditions),
         )
         progress("warm-up", 1.0)
         return Rig(setup, model, audio, latents, hint, conditions, backend, guides, parts.made)
@@ -225,19 +228,19 @@ class Builder:
     def _encoded(self, model: Model, audio: Tensor) -> Tensor:
         return encode_loop(model.vae, audio.to(self._device))
 
-    def _latents(self, model: Model, audio: Tensor, silent: bool) -> Tensor:
+    def _latents(self, model: Model, audio: Tensor, source: Path | Silence | None) -> Tensor:
         """Of the source. Silence is what the model knows as silence, not what its VAE makes of zeros."""
-        if silent:
+        if isinstance(source, Silence):
             return model.conditioner.silence(audio.shape[1] // HOP).to(self._device).clone()
         return self._encoded(model, audio)
 
-    def _hint(self, model: Model, latents: Tensor, clip: Path | None, alone: bool) -> Tensor:
-        """The structure [T,64] of the clip, played over and over, or of the source; none at all of silence."""
-        if alone:
+    def _hint(self, model: Model, latents: Tensor, setup: Setup) -> Tensor:
+        """The structure [T,64] of the clip, over and over, or of the source; that of text alone is silence."""
+        if setup.from_text:
             return latents
-        if clip is not None:
-            given = self._encoded(model, _audio(clip))
-            latents = given[torch.arange(latents.shape[0], device=given.device) % given.shape[0]]
+        if setup.structure is not None:
+            clip = self._encoded(model, _audio(setup.structure))
+            latents = clip[torch.arange(latents.shape[0], device=clip.device) % clip.shape[0]]
         return model.conditioner.hint(latents)
 
     def _timbre(self, model: Model, clip: Path | None) -> Tensor | None:
@@ -263,17 +266,15 @@ def _audio(source: Path | Silence | None) -> Tensor:
     return torch.from_numpy(load_source(source or embedded.CLIP))
 
 
-def _condition(
-    model: Model, prompt: Prompt | None, frames: int, timbre: Tensor | None, alone: bool
-) -> Condition:
+def _condition(model: Model, prompt: Prompt | None, frames: int, timbre: Tensor | None, from_text: bool) -> Condition:
     """The condition of `prompt` for a loop of `frames`, with the sound of `timbre`; of nothing asked for none.
 
-    Of music from text `alone` it is told that there is nothing to cover, however strong the hints are to be.
+    Music `from_text` alone is asked for as such, however strong the hints are to be.
     """
     if prompt is None:
         return model.conditioner.null()
     condition = model.conditioner.encode(prompt, seconds=frames / LATENT_RATE, timbre=timbre)
-    if not alone:
+    if not from_text:
         return condition
     unlike = None if condition.silent is None else condition.at("text2music", 0.0)
     return Condition(condition.at("text2music"), condition.remark, unlike, repaint=condition.repaint)
@@ -286,7 +287,5 @@ def _prepared(model: Model, depth: int, frames: int, length: int) -> Backend:
     return backend
 
 
-def _guides(
-    model: Model, backend: Backend, latents: Tensor, hint: Tensor, conditions: Mapping[PromptSlot, Condition]
-) -> Guides:
-    return Guides(backend, latents, hint, model.conditioner.silence(latents.shape[0]), conditions)
+def _guides(model: Model, latents: Tensor, hint: Tensor, conditions: Mapping[PromptSlot, Condition]) -> Guides:
+    return Guides(model.backend, latents, hint, model.conditioner.silence(latents.shape[0]), conditions)

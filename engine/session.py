@@ -72,7 +72,11 @@ class Session:
             checkpoint=checkpoint,
             source=source,
             context_seconds=context_seconds,
-            prompts={"a": _prompt(prompt_a), "b": _prompt(prompt_b), "negative": _prompt(negative)},
+            prompts={
+                "a": _prompt("a", prompt_a),
+                "b": _prompt("b", prompt_b),
+                "negative": _prompt("negative", negative),
+            },
             timbre=timbre,
             structure=structure,
             depth=depth,
@@ -155,14 +159,14 @@ class Session:
         """
         self._curves = self._curves.drawn(name, values)
 
-    def request_prompt(self, slot: PromptSlot, prompt: str | Prompt | None) -> Future[str]:
-        """Makes `prompt` that of `slot`. None, or an empty negative one, asks for nothing.
+    def request_prompt(self, slot: PromptSlot, prompt: str | Prompt) -> Future[str]:
+        """Makes `prompt` that of `slot`. An empty negative prompt leads away from nothing in particular.
 
         The future holds a remark for the user, often empty, once it plays; or a `PromptError`.
         """
         if slot not in ("a", "b", "negative"):
             raise ValueError(f"there are the prompts a, b and negative, not {slot!r}")
-        asked = _prompt(prompt)
+        asked = _prompt(slot, prompt)
         return self._changes.request(
             lambda setup: setup.with_prompt(slot, asked),
             remark=lambda rig: rig.conditions[slot].remark,
@@ -282,7 +286,7 @@ def _device_name(device: torch.device, threads: int) -> str:
     return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def _prompt(prompt: str | Prompt | None) -> Prompt | None:
-    """None for one that asks for nothing."""
+def _prompt(slot: PromptSlot, prompt: str | Prompt) -> Prompt | None:
+    """None for a negative prompt that asks for nothing."""
     asked = Prompt(prompt) if isinstance(prompt, str) else prompt
-    return asked if asked and (asked.text or asked.lyrics) else None
+    return None if slot == "negative" and asked == Prompt("") else asked

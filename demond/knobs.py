@@ -203,6 +203,16 @@ KNOBS: tuple[Knob, ...] = (
         _gain(f"ch{channel}", f"What the model hears of latent channel {channel}, times its group's")
         for channel in KEYSTONES
     ),
+    Knob(
+        "structure_blend",
+        _S,
+        0,
+        1,
+        1,
+        "",
+        "From the source's structure to that of the structure clip",
+        per_frame=True,
+    ),
     Knob("timbre_strength", _S, 0, 1, 1, "", "How much of the timbre clip's sound is taken"),
     Knob("prompt_a_from", _S, 0, 1, 0, "", "Share of the schedule at which prompt A begins to act"),
     Knob("prompt_a_to", _S, 0, 1, 1, "", "Share of the schedule at which prompt A ends to act"),

@@ -7,6 +7,7 @@ live with their models; this page has their interface, and the blend between two
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -22,6 +23,8 @@ TEXT_LIMIT, LYRICS_LIMIT = 2_000, 20_000
 Task = Literal["cover", "text2music", "repaint"]
 """What the network is told to do: follow the hints in its context, play freely, or fill in around what is kept."""
 
+_LANGUAGE = re.compile("[a-z]{2,3}|unknown")
+
 
 class PromptError(ValueError):
     """The text is no prompt. What the user can do: send another one."""
@@ -35,7 +38,7 @@ class Prompt:
     lyrics: str = ""
     """Empty for music without a voice."""
     language: str = "en"
-    """Of the lyrics, as ISO 639 writes it."""
+    """Of the lyrics, a code of ISO 639 such as `en`, or `unknown`."""
     bpm: float | None = None
     key: str | None = None
     """As `a minor` or `f# major`."""
@@ -107,6 +110,8 @@ def checked(prompt: Prompt) -> Prompt:
             raise PromptError(f"the {what} holds a NUL character")
     if prompt.bpm is not None and not (math.isfinite(prompt.bpm) and prompt.bpm > 0):
         raise PromptError(f"{prompt.bpm} is no tempo; a number of beats a minute above 0 is wanted")
+    if not _LANGUAGE.fullmatch(prompt.language):
+        raise PromptError(f"{prompt.language!r} is no code of a language such as 'en' or 'ja'")
     return replace(prompt, key=prompt.key or None, time_signature=prompt.time_signature or None)
 
 

@@ -33,6 +33,7 @@ DRAWN = frozenset(
         "dcw_high",
         "prompt_blend",
         "hint_strength",
+        "structure_blend",
         "initial_noise",
         *(f.name for f in fields(Knobs) if f.name.startswith("ch")),
     }

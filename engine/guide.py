@@ -73,13 +73,16 @@ class Guides:
         hint: Tensor,
         silence: Tensor,
         conditions: Mapping[PromptSlot, Condition],
+        structure: Tensor | None = None,
     ) -> None:
-        """`source`, `hint` and `silence`, each [T,64]; see `engine.conditioning.Conditioner`. `conditions` of all
-        three prompts, where the negative one may be that of nothing.
+        """`source`, its `hint`, `silence`, and the hint of a `structure` clip, each [T,64]; see
+        `engine.conditioning.Conditioner`. `conditions` of all three prompts, where the negative one may be that of
+        nothing.
         """
         self._backend = backend
         self._conditions = dict(conditions)
         self._source, self._hint, self._silence = (x.to(backend.device) for x in (source, hint, silence))
+        self._structure = None if structure is None else structure.to(backend.device)
         self._guide: Guide | None = None
         self._asked: dict[str, tuple[object, ...]] = {}
 
@@ -87,6 +90,11 @@ class Guides:
     def replace(self, slot: PromptSlot, condition: Condition) -> None:
         """Makes `condition` prompt `slot` from the next :meth:`at` on."""
         self._conditions[slot] = condition
+        self._asked.clear()
+
+    def follow(self, structure: Tensor | None) -> None:
+        """Takes hints from another structure clip, or from the source alone, from the next :meth:`at` on."""
+        self._structure = None if structure is None else structure.to(self._backend.device)
         self._asked.clear()
 
     @torch.inference_mode()
@@ -104,10 +112,12 @@ class Guides:
             knobs.prompt_b_to,
         )
         before = self._guide
-        same_context, same_prompts = self._same("context", (hints, protect)), self._same("prompts", prompts)
+        structure = amount(knobs, curves, "structure_blend")
+        same_context = self._same("context", (hints, protect, structure))
+        same_prompts = self._same("prompts", prompts)
         if before and same_context and same_prompts:
             return before
-        context = before.context if before and same_context else self._context(hints, protect)
+        context = before.context if before and same_context else self._context(hints, structure, protect)
         if before and same_prompts:
             self._guide = Guide(context, before.conditions, before.negative)
         else:
@@ -124,11 +134,12 @@ class Guides:
             for a, b in zip(asked, before, strict=True)
         )
 
-    def _context(self, hints: Amount, protect: Amount) -> Tensor:
+    def _context(self, hints: Amount, structure: Amount, protect: Amount) -> Tensor:
         """Structure to follow and 1 where music is wanted, the source and 0 where it is protected."""
-        structure = torch.lerp(self._silence, self._hint, hints)
-        generate = torch.ones_like(structure) * (1 - protect)
-        return torch.cat((torch.lerp(structure, self._source, protect), generate), dim=-1)[None]
+        hint = self._hint if self._structure is None else torch.lerp(self._hint, self._structure, structure)
+        followed = torch.lerp(self._silence, hint, hints)
+        generate = torch.ones_like(followed) * (1 - protect)
+        return torch.cat((torch.lerp(followed, self._source, protect), generate), dim=-1)[None]
 
     def _mixed(self, knobs: Knobs, place: Amount, states: Mapping[PromptSlot, Tensor]) -> tuple[Attended, ...]:
         """The prompts between A and B: blended as states for a number, as velocities for a curve or a range."""

@@ -50,11 +50,6 @@ class Recent(Generic[Made]):
         return made
 
 
-def size_of(*tensors: Tensor | None) -> int:
-    """The bytes of `tensors`, one that is given twice counted once."""
-    return sum({id(t): t.nbytes for t in tensors if t is not None}.values())
-
-
 def content_of(tensor: Tensor) -> bytes:
     """What tells `tensor` from others: SHA-256 of its shape, dtype and values."""
     values = tensor.detach().cpu().contiguous()

@@ -158,8 +158,9 @@ class Ring:
         `at` is the frame of the loop that is to be written next: slots are admitted for the region around it.
         """
         settings = self._read(knobs, guide, curves)
-        self._make_room()
-        for _ in range(self._admission.due(self._depth)):
+        due = self._admission.due(self._depth)
+        self._make_room(len(self._slots) + due)
+        for _ in range(due):
             self._admit(knobs, settings, at)
         if any(slot.denoise != knobs.denoise for slot in self._slots):
             replan(self._rows, [slot for slot in self._slots if slot.denoise != knobs.denoise], knobs.denoise)
@@ -180,9 +181,9 @@ class Ring:
         self._settings = read(knobs, curves, guide)
         return self._settings
 
-    def _make_room(self) -> None:
-        """Follows a change of depth, once the slots in flight allow it."""
-        wanted = max(self._depth, len(self._slots))
+    def _make_room(self, needed: int) -> None:
+        """Follows a change of depth, as soon as the slots in flight allow it."""
+        wanted = max(self._depth, needed)
         if self._rows.count != wanted:
             self._rows = self._rows.moved([slot.row for slot in self._slots], wanted)
             for row, slot in enumerate(self._slots):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,27 +14,11 @@ from torch import Tensor
 
 from engine import Session, embedded
 from engine.backends.eager import EagerBackend
-from engine.conditioning import Condition
 from engine.curves import Curves
-from engine.guide import Guides, PromptSlot
-from engine.model.dit import DiT, Sizes
+from engine.guide import Guides
+from tests.engine.parts import FRAMES, random_backend, random_guides, random_source, single_threaded
 
-torch.set_num_threads(1)
-
-SIZES = Sizes(
-    hidden_size=64,
-    intermediate_size=96,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    head_dim=32,
-    encoder_hidden_size=24,
-)
-FRAMES = 50
-
-
-def gaussian(*shape: int, seed: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+single_threaded()
 
 
 @pytest.fixture(autouse=True)
@@ -45,39 +30,23 @@ def _denormals() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def backend() -> EagerBackend:
-    """An eager backend over a random transformer whose velocities are as large as real ones."""
-    model = DiT(SIZES)
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.dim() > 1:
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) / parameter.shape[-1] ** 0.5)
-            elif "norm" not in name:
-                parameter.zero_()
-    backend = EagerBackend(model.eval().requires_grad_(False))
-    backend.prepare(4, FRAMES, 6)
-    return backend
+    return random_backend()
 
 
 @pytest.fixture
 def guides(backend: EagerBackend, source: Tensor) -> Guides:
-    conditions: dict[PromptSlot, Condition] = {
-        "a": Condition(gaussian(1, 6, 24, seed=1)),
-        "b": Condition(gaussian(1, 4, 24, seed=2)),
-        "negative": Condition(gaussian(1, 1, 24, seed=8)),
-    }
-    return Guides(backend, source, gaussian(FRAMES, 64, seed=3), torch.zeros(FRAMES, 64), conditions)
+    return random_guides(backend, source)
+
+
+@pytest.fixture(scope="session")
+def source() -> Tensor:
+    return random_source()
 
 
 @pytest.fixture(scope="session")
 def curves(backend: EagerBackend) -> Curves:
     """None drawn."""
     return Curves(FRAMES, backend.device)
-
-
-@pytest.fixture(scope="session")
-def source() -> Tensor:
-    return gaussian(FRAMES, 64, seed=4)
 
 
 @pytest.fixture(scope="session")
@@ -94,3 +63,17 @@ def session(two_seconds: Path) -> Iterator[Session]:
     session = Session(source=two_seconds, device="cpu", threads=1)
     yield session
     session.close()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole ACE-Step checkpoint, small and random."""
+    from tests.engine import tiny_ace_step  # imports both libraries, which takes seconds
+
+    return tiny_ace_step.write(tmp_path_factory.mktemp("checkpoints") / "tiny-turbo")
+
+
+@pytest.fixture
+def copy(tiny: Path, tmp_path: Path) -> Path:
+    """The checkpoint again, to be damaged."""
+    return Path(shutil.copytree(tiny, tmp_path / "damaged"))

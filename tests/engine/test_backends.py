@@ -8,7 +8,7 @@ from torch import Tensor
 
 from engine.backends import Side
 from engine.backends.eager import EagerBackend
-from tests.engine.conftest import gaussian
+from tests.engine.parts import gaussian
 
 TIMES = [0.2, 0.5, 0.9, 1.0]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from engine import CheckpointError, embedded
 from engine.model.checkpoint import load_transformer, tensor_shapes
 from engine.model.dit import DiT
-from tests.engine.conftest import SIZES, gaussian
+from tests.engine.parts import SIZES, gaussian
 
 CPU = torch.device("cpu")
 Weights = dict[str, Tensor]

@@ -11,7 +11,7 @@ from diffusers import AceStepTransformer1DModel
 from torch import nn
 
 from engine.model.dit import DiT, Sizes, place
-from tests.engine.conftest import gaussian
+from tests.engine.parts import gaussian
 
 TOLERANCE = 5e-5
 SIZES = Sizes(

@@ -13,7 +13,7 @@ from engine import Knobs
 from engine.conditioning import Condition
 from engine.curves import Curves
 from engine.guide import Guides
-from tests.engine.conftest import FRAMES, gaussian
+from tests.engine.parts import FRAMES, gaussian
 
 KNOBS = Knobs()
 
@@ -36,6 +36,16 @@ def test_hint_strength_runs_from_silence_to_the_hint(guides: Guides, curves: Cur
     assert (silent[..., :64] == 0).all()
     assert torch.equal(hinted[0, :, :64], gaussian(FRAMES, 64, seed=3))
     assert (hinted[..., 64:] == 1).all()
+
+
+def test_structure_blend_runs_from_the_source_to_the_structure_clip(guides: Guides, curves: Curves) -> None:
+    alone = guides.at(KNOBS, curves).context
+    clip = gaussian(FRAMES, 64, seed=21)
+    guides.follow(clip)
+    assert torch.equal(guides.at(KNOBS, curves).context[0, :, :64], clip)
+    assert torch.equal(guides.at(replace(KNOBS, structure_blend=0.0), curves).context, alone)
+    guides.follow(None)
+    assert torch.equal(guides.at(KNOBS, curves).context, alone)
 
 
 def test_a_protected_half_has_the_source_and_no_chunk_mask(guides: Guides, curves: Curves, source: Tensor) -> None:

@@ -18,7 +18,7 @@ from engine.geometry import HOP
 from engine.offline import VirtualPort
 from engine.playback import FADE, KEEP, Playback, Write
 from engine.stream import Result
-from tests.engine.conftest import gaussian
+from tests.engine.parts import gaussian
 
 T = 50
 LOOP = T * HOP

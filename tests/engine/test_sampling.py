@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine import steps as step
 from engine.noise import noise
 from engine.schedule import Admission, times
-from tests.engine.conftest import gaussian
+from tests.engine.parts import gaussian
 
 unit = st.floats(0, 1, width=32)
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from engine.backends.eager import EagerBackend
 from engine.curves import Curves
 from engine.guide import Guides
 from engine.stream import Result, Ring, generate
-from tests.engine.conftest import FRAMES
+from tests.engine.parts import FRAMES
 
 KNOBS = Knobs()
 STEPS = 8

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -20,12 +20,15 @@ from torch import Tensor
 from engine import embedded
 from engine.backends import Backend
 from engine.backends.eager import EagerBackend
+from engine.clips import Clips
 from engine.conditioning import Condition, Conditioner, Prompt, load_conditioner
 from engine.geometry import GRID, HOP, LATENT_RATE, SAMPLE_RATE
 from engine.guide import Guides, PromptSlot
+from engine.lora import Lora, merged, read_lora
 from engine.model.checkpoint import Progress, check_checkpoint, load_transformer
-from engine.source import LONGEST, SHORTEST, SourceError, load_source
-from engine.vae import Vae, encode_loop, load_vae
+from engine.model.dit import DiT
+from engine.source import LONGEST, SHORTEST, SourceError, load_source, remark_on
+from engine.vae import Vae, load_vae
 from engine.windows import SHORTEST as SHORTEST_WINDOW
 
 PROMPT_SLOTS: tuple[PromptSlot, ...] = get_args(PromptSlot)
@@ -64,6 +67,8 @@ class Setup:
     """A clip whose sound is to be taken on."""
     structure: Path | None = None
     """A clip whose rhythm and harmony are to be followed instead of the source's."""
+    loras: tuple[tuple[Path, float], ...] = ()
+    """Files or folders, each once, and their strengths."""
     depth: int = 4
     steps: int = 8
 
@@ -93,6 +98,7 @@ class Model:
 
     name: str
     """What a performer calls it."""
+    transformer: DiT
     backend: Backend
     vae: Vae
     conditioner: Conditioner
@@ -106,13 +112,18 @@ class Rig:
     model: Model
     audio: Tensor
     """[2,N] at 48 kHz: the source."""
+    remark: str
+    """What is odd about the sound of the source."""
     latents: Tensor
     """[T,64] of the source."""
     hint: Tensor
     """[T,64]: the structure to follow."""
     conditions: Mapping[PromptSlot, Condition]
+    loras: Mapping[Path, Lora]
+    tuned: Backend
+    """The network with the LoRAs in it; no ring plays it."""
     backend: Backend
-    """The model's, made ready for this setup."""
+    """The same, made ready for this setup, for one ring."""
     guides: Guides
     """The tick thread's as soon as the rig is committed."""
     parts: Mapping[str, tuple[tuple[object, ...], Any]]
@@ -131,7 +142,7 @@ class Rig:
 
     def new_guides(self) -> Guides:
         """Guides of one's own, for another performance from this rig."""
-        return _guides(self.model, self.latents, self.hint, self.conditions)
+        return _guides(self.model, self.tuned, self.latents, self.hint, self.conditions)
 
     def shares_ring(self, other: Rig) -> bool:
         """Whether slots in flight in a ring over `other` can be finished from this rig."""
@@ -157,7 +168,7 @@ class _Parts:
     def take(self, name: str, inputs: tuple[object, ...], make: Callable[[], Made]) -> Made:
         """The part `name` as it was made from `inputs`, or else what `make()` gives."""
         before = self._old.get(name)
-        if before is None or not all(map(_same, before[0], inputs)):
+        if before is None or len(before[0]) != len(inputs) or not all(map(_same, before[0], inputs)):
             before = (inputs, make())
         self.made[name] = before
         made: Made = before[1]
@@ -172,47 +183,60 @@ def _same(a: object, b: object) -> bool:
 class Builder:
     """Builds rigs for one device. Any thread may build, and two may at once."""
 
-    def __init__(self, device: torch.device, dtype: torch.dtype, threads: int) -> None:
-        """`dtype` is that of the network; `threads` run slots beside each other on the CPU."""
+    def __init__(self, device: torch.device, dtype: torch.dtype, threads: int, cache: Path | None = None) -> None:
+        """`dtype` is that of the network; `threads` run slots beside each other on the CPU.
+
+        Latents of clips are kept in the folder `cache`.
+        """
         self._device, self._dtype, self._threads = device, dtype, threads
+        self._clips = Clips(cache)
 
     @torch.inference_mode()
     def build(self, setup: Setup, old: Rig | None = None, progress: Progress = lambda stage, share: None) -> Rig:
         """The rig for `setup`; what `old` has of it is taken from there.
 
-        Calls `progress` often on the way; what that raises ends the build. Raises `CheckpointError`, `SourceError` or
-        `PromptError`.
+        Calls `progress` often on the way; what that raises ends the build. Raises `CheckpointError`, `SourceError`,
+        `PromptError`, `LoraError` or `ValueError`.
         """
         parts = _Parts(old)
         take = parts.take
-        audio = take("audio", (setup.source,), lambda: _audio(setup.source))
+        audio = take("audio", (setup.source,), lambda: _source(setup.source, old))
+        remark = take("remark", (audio,), lambda: "" if setup.from_text else remark_on(audio.numpy()))
         model = take("model", (setup.checkpoint,), lambda: self._model(setup.checkpoint, progress))
         progress("source", 0.0)
-        frames = audio.shape[1] // HOP
-        latents = take("latents", (model, audio), lambda: self._latents(model, audio, setup.source))
+        silent = isinstance(setup.source, Silence)
+        latents = take("latents", (model, audio, silent), lambda: self._latents(model, audio, setup.source))
         hint = take("hint", (model, latents, setup.structure), lambda: self._hint(model, latents, setup))
         timbre = take("timbre", (model, setup.timbre), lambda: self._timbre(model, setup.timbre))
+        frames = latents.shape[0]
 
         def condition(slot: PromptSlot) -> Condition:
             prompt = setup.prompts.get(slot)
             asked = (model, prompt, frames, timbre, setup.from_text)
             return take(slot, asked, lambda: _condition(model, prompt, frames, timbre, setup.from_text))
 
+        def lora(path: Path) -> Lora:
+            return take(f"lora {path}", (path,), lambda: read_lora(path))
+
         progress("prompts", 0.0)
         conditions: dict[PromptSlot, Condition] = {slot: condition(slot) for slot in PROMPT_SLOTS}
+        loras = {path: lora(path) for path, _ in setup.loras}
+        strengths = [(loras[path], strength) for path, strength in setup.loras]
+        tuned = take("tuned", (model, *strengths), lambda: _tuned(model, strengths))
+
         progress("warm-up", 0.0)
         length = max(condition.states.shape[1] for condition in conditions.values())
         covered = min(frames, round((setup.context_seconds or LONGEST) * LATENT_RATE))
         backend = take(
-            "backend", (model, setup.depth, covered), lambda: _prepared(model, setup.depth, covered, length)
+            "backend", (tuned, setup.depth, covered), lambda: _prepared(tuned, setup.depth, covered, length)
         )
         guides = take(
             "guides",
-            (model, latents, hint, *conditions.values()),
-            lambda: _guides(model, latents, hint, conditions),
+            (tuned, latents, hint, *conditions.values()),
+            lambda: _guides(model, tuned, latents, hint, conditions),
         )
         progress("warm-up", 1.0)
-        return Rig(setup, model, audio, latents, hint, conditions, backend, guides, parts.made)
+        return Rig(setup, model, audio, remark, latents, hint, conditions, loras, tuned, backend, guides, parts.made)
 
     def _model(self, checkpoint: Path | None, progress: Progress) -> Model:
         root = checkpoint or embedded.CHECKPOINT
@@ -220,32 +244,34 @@ class Builder:
         transformer = load_transformer(root, self._device, self._dtype, progress)
         return Model(
             "built-in" if checkpoint is None else model_name(root),
+            transformer,
             EagerBackend(transformer, self._threads),
             load_vae(root, self._device, progress),
             load_conditioner(root, self._device, self._dtype, progress),
         )
 
-    def _encoded(self, model: Model, audio: Tensor) -> Tensor:
-        return encode_loop(model.vae, audio.to(self._device))
-
     def _latents(self, model: Model, audio: Tensor, source: Path | Silence | None) -> Tensor:
         """Of the source. Silence is what the model knows as silence, not what its VAE makes of zeros."""
         if isinstance(source, Silence):
             return model.conditioner.silence(audio.shape[1] // HOP).to(self._device).clone()
-        return self._encoded(model, audio)
+        return self._clips.latents(audio.numpy(), model.vae, str(source or "built-in"))
+
+    def _clip(self, model: Model, path: Path) -> Tensor:
+        """The latents [N,64] of a clip beside the source."""
+        return self._clips.latents(load_source(path), model.vae, str(path))
 
     def _hint(self, model: Model, latents: Tensor, setup: Setup) -> Tensor:
         """The structure [T,64] of the clip, over and over, or of the source; that of text alone is silence."""
         if setup.from_text:
             return latents
         if setup.structure is not None:
-            clip = self._encoded(model, _audio(setup.structure))
+            clip = self._clip(model, setup.structure)
             latents = clip[torch.arange(latents.shape[0], device=clip.device) % clip.shape[0]]
         return model.conditioner.hint(latents)
 
     def _timbre(self, model: Model, clip: Path | None) -> Tensor | None:
         """Latents [N,64] of the clip, if there is one."""
-        return self._encoded(model, _audio(clip)) if clip else None
+        return self._clip(model, clip) if clip else None
 
 
 def model_name(root: Path) -> str:
@@ -259,11 +285,13 @@ def model_name(root: Path) -> str:
     return folder.name
 
 
-def _audio(source: Path | Silence | None) -> Tensor:
-    """[2,N] at 48 kHz, N in whole latent frames."""
+def _source(source: Path | Silence | None, old: Rig | None) -> Tensor:
+    """[2,N] at 48 kHz, N in whole frames of hints. What holds the same music as before is the same source."""
     if isinstance(source, Silence):
-        return torch.zeros(2, int(source.seconds * SAMPLE_RATE) // GRID * GRID)
-    return torch.from_numpy(load_source(source or embedded.CLIP))
+        audio = torch.zeros(2, int(source.seconds * SAMPLE_RATE) // GRID * GRID)
+    else:
+        audio = torch.from_numpy(load_source(source or embedded.CLIP))
+    return old.audio if old and torch.equal(audio, old.audio) else audio
 
 
 def _condition(model: Model, prompt: Prompt | None, frames: int, timbre: Tensor | None, from_text: bool) -> Condition:
@@ -280,12 +308,21 @@ def _condition(model: Model, prompt: Prompt | None, frames: int, timbre: Tensor 
     return Condition(condition.at("text2music"), condition.remark, unlike, repaint=condition.repaint)
 
 
-def _prepared(model: Model, depth: int, frames: int, length: int) -> Backend:
-    """A backend of one's own over the model's weights: one that plays is not prepared for something else."""
-    backend = model.backend.retuned({})
+def _tuned(model: Model, loras: Sequence[tuple[Lora, float]]) -> Backend:
+    """The network with `loras` in it."""
+    if not loras:
+        return model.backend
+    return model.backend.retuned(merged(model.transformer.state_dict(), model.transformer.sizes, loras))
+
+
+def _prepared(tuned: Backend, depth: int, frames: int, length: int) -> Backend:
+    """A backend of one's own over the same weights: one that plays is not prepared for something else."""
+    backend = tuned.retuned({})
     backend.prepare(depth, frames, length)
     return backend
 
 
-def _guides(model: Model, latents: Tensor, hint: Tensor, conditions: Mapping[PromptSlot, Condition]) -> Guides:
-    return Guides(model.backend, latents, hint, model.conditioner.silence(latents.shape[0]), conditions)
+def _guides(
+    model: Model, tuned: Backend, latents: Tensor, hint: Tensor, conditions: Mapping[PromptSlot, Condition]
+) -> Guides:
+    return Guides(tuned, latents, hint, model.conditioner.silence(latents.shape[0]), conditions)

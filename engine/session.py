@@ -59,14 +59,17 @@ class Session:
         negative: str | Prompt = "",
         timbre: Path | None = None,
         structure: Path | None = None,
+        loras: Sequence[tuple[Path, float]] = (),
+        cache: Path | None = None,
         progress: Progress = lambda stage, share: None,
     ) -> None:
         """Loads everything and warms up; `progress(stage, share)` is called on the way.
 
         `checkpoint` and `source` default to what ships inside; :class:`Silence` asks for music from text alone.
         `device` is `cpu`, `cuda`, `cuda:N` or `auto`. `threads` run slots beside each other on the CPU; by default on
-        both cores of two, on all but one of more. A slot covers `context_seconds` of a longer source. See `Setup` for
-        the rest. Raises `CheckpointError`, `SourceError`, `PromptError`, `ValueError` or :class:`DeviceError`.
+        both cores of two, on all but one of more. A slot covers `context_seconds` of a longer source. Latents of
+        clips are kept in the folder `cache`. See `Setup` for the rest. Raises `CheckpointError`, `SourceError`,
+        `PromptError`, `LoraError`, `ValueError` or :class:`DeviceError`.
         """
         setup = Setup(
             checkpoint=checkpoint,
@@ -79,6 +82,7 @@ class Session:
             },
             timbre=timbre,
             structure=structure,
+            loras=tuple(dict(loras).items()),
             depth=depth,
             steps=steps,
         )
@@ -91,7 +95,7 @@ class Session:
         threads = threads or min(DEPTH_MOST, cores if cores <= 2 else cores - 1)
         dtype = torch.bfloat16 if target.type == "cuda" else torch.float32
         self.device_name = _device_name(target, threads)
-        self._builder = Builder(target, dtype, threads)
+        self._builder = Builder(target, dtype, threads, cache)
         rig = self._builder.build(setup, progress=progress)
         with torch.inference_mode():
             decode_window(rig.model.vae, rig.latents, 0, KEEP)
@@ -182,9 +186,34 @@ class Session:
         """Follows the structure of `clip`, or of the source again for None. The future may hold a `SourceError`."""
         return self._changes.request(lambda setup: replace(setup, structure=clip), kind="structure")
 
+    def request_lora(self, path: Path, strength: float | None) -> Future[str]:
+        """Plays with the LoRA in `path` at `strength`, or without it for None. The future may hold a `LoraError`.
+
+        The file is read when it is asked for first. Of moves that come faster than weights are made, the newest
+        counts.
+        """
+
+        def edit(setup: Setup) -> Setup:
+            loras = dict(setup.loras)
+            if strength is None:
+                loras.pop(path, None)
+            else:
+                loras[path] = strength
+            return replace(setup, loras=tuple(loras.items()))
+
+        def remark(rig: Rig) -> str:
+            return rig.loras[path].remark if path in rig.loras else ""
+
+        return self._changes.request(edit, kind=f"lora {path}", remark=remark)
+
     def request_source(self, source: Path | Silence | None) -> Future[str]:
         """Plays from another loop, of whatever length. The future may hold a `SourceError`."""
-        return self._changes.request(lambda setup: replace(setup, source=source), kind="source", loading=True)
+        return self._changes.request(
+            lambda setup: replace(setup, source=source),
+            kind="source",
+            loading=True,
+            remark=lambda rig: rig.remark,
+        )
 
     def request_checkpoint(self, checkpoint: Path | None) -> Future[str]:
         """Plays with another model. The future may hold a `CheckpointError`, or a `RoomError`."""

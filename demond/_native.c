@@ -2,66 +2,25 @@
  *
  * Built as a plain shared object for ctypes: no Python headers, no JACK headers, no libjack. The audio process hands
  * the two libjack functions that the callback needs over as pointers. Everything the callback touches is either the
- * shared playback loop (struct header and the two areas behind it) or the player, which the audio process allocates.
+ * shared playback loop (_loop.h) or the player, which the audio process allocates.
  *
  * Contract: demond_process() runs in JACK's process thread. It never allocates, locks, logs or calls libc beyond
  * memset and clock_gettime. demond_on_*() run in JACK's notification thread and only count. All else runs in ordinary
- * threads. The layout's other half, with the meaning of each word, is demond/audio/layout.py.
+ * threads.
  */
 #define _POSIX_C_SOURCE 200809L
-#include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 #include <time.h>
 
-#define EXPORT __attribute__((visibility("default")))
-#define LINE 64
-#define BUCKETS 192
-#define LAYOUT_VERSION 1
-
-_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics must be lock-free");
-
-typedef _Atomic uint64_t word;
-
-struct header {
-    /* the daemon, once */
-    _Alignas(LINE) word magic;
-    word version, capacity, areas;
-    /* the daemon */
-    _Alignas(LINE) word gain;
-    word mute, running;
-    /* the engine */
-    _Alignas(LINE) word generation;
-    word rates[2], frames[2];
-    _Alignas(LINE) word journal;
-    word journal_start, journal_length;
-    _Alignas(LINE) word engine_heartbeat;
-    _Alignas(LINE) word figures_sequence;
-    word figures[2][24];
-    /* the audio process: its callback */
-    _Alignas(LINE) word place_sequence;
-    word places[2][4];
-    _Alignas(LINE) word cycles;
-    word rate, period, last_frame_time, skipped, silent_frames, settled, longest_ns;
-    _Alignas(LINE) word histogram[BUCKETS];
-    /* the audio process: JACK's notification thread */
-    _Alignas(LINE) word xruns;
-    /* the audio process: its main thread */
-    _Alignas(LINE) word audio_heartbeat;
-    word connected, latency_min, latency_max, starts, native;
-    _Alignas(LINE) word end;
-};
-
-/* what places[] holds: one consistent reading of the playhead */
-enum { PLAYHEAD, POSITION, FRAMES, GENERATION };
+#include "_loop.h"
+#include "_voice.h"
 
 /* ---- the layout, for the test that C and Python agree ----------------------------------------------------------- */
 
 #define FIELD(name) { #name, offsetof(struct header, name) }
 static const struct { const char *name; size_t offset; } fields[] = {
     FIELD(magic), FIELD(version), FIELD(capacity), FIELD(areas),
-    FIELD(gain), FIELD(mute), FIELD(running),
+    FIELD(gain), FIELD(mute), FIELD(running), FIELD(dry_wet), FIELD(band),
     FIELD(generation), FIELD(rates), FIELD(frames),
     FIELD(journal), FIELD(journal_start), FIELD(journal_length),
     FIELD(engine_heartbeat), FIELD(figures_sequence), FIELD(figures),
@@ -80,33 +39,19 @@ EXPORT uint64_t demond_layout_offset(uint64_t i) { return fields[i].offset; }
 
 /* ---- words ------------------------------------------------------------------------------------------------------ */
 
-static inline uint64_t get(const word *w) { return atomic_load_explicit(w, memory_order_relaxed); }
-static inline uint64_t acquire(const word *w) { return atomic_load_explicit(w, memory_order_acquire); }
-static inline void set(word *w, uint64_t value) { atomic_store_explicit(w, value, memory_order_relaxed); }
-static inline void release(word *w, uint64_t value) { atomic_store_explicit(w, value, memory_order_release); }
-/* only for words with one writer, which is us: cheaper than a locked instruction */
-static inline void add(word *w, uint64_t value) { release(w, get(w) + value); }
-
 EXPORT uint64_t demond_load_u64(const word *w) { return acquire(w); }
 EXPORT void demond_store_u64(word *w, uint64_t value) { release(w, value); }
 EXPORT void demond_fence(void) { atomic_thread_fence(memory_order_seq_cst); }
+EXPORT void demond_band(uint64_t shares, uint64_t frames, uint64_t rate, uint64_t *ends) {
+    struct band band = band_of(shares, frames, rate);
+    ends[0] = band.a;
+    ends[1] = band.b;
+}
 
 /* ---- the player: what the callback keeps for itself ------------------------------------------------------------- */
 
 typedef void *get_buffer_function(void *port, uint32_t frames);
 typedef uint32_t last_frame_time_function(const void *client);
-
-/* a value on its way to `target` in `left` equal steps */
-struct ramp {
-    float value, target, step;
-    uint32_t left;
-};
-
-/* one loop as the callback plays it */
-struct source {
-    uint64_t generation, frames, position;
-    const float *samples;
-};
 
 struct player {
     /* written by the notification threads, read by the main thread: keep first, in this order */
@@ -124,8 +69,9 @@ struct player {
     last_frame_time_function *last_frame_time;
 
     uint64_t playhead;
-    struct source now, next; /* next.generation != 0: crossfading to it */
-    struct ramp gain, fade, cross;
+    struct voice now, old; /* cross.share.left != 0: crossfading from the old one */
+    struct crossfade cross;
+    struct ramp gain, fade, wet;
     uint64_t known_rate, known_discontinuities, sequence;
     uint32_t expected_frame_time, known_period;
     int started;
@@ -133,15 +79,14 @@ struct player {
 
 EXPORT uint64_t demond_player_size(void) { return sizeof(struct player); }
 
-static struct source source_of(struct header *h, uint64_t generation, uint64_t *rate) {
-    struct source s = { generation, 0, 0, NULL };
+static struct voice voice_of(struct header *h, uint64_t generation) {
     uint64_t slot = generation & 1, capacity = get(&h->capacity);
-    *rate = get(&h->rates[slot]);
-    s.frames = get(&h->frames[slot]);
-    if (s.frames > capacity)
-        s.frames = 0;
-    s.samples = (const float *)((const char *)h + get(&h->areas)) + slot * capacity * 2;
-    return s;
+    struct voice v = { generation, get(&h->rates[slot]), get(&h->frames[slot]), 0, NULL, NULL };
+    if (v.frames > capacity)
+        v.frames = 0;
+    v.wet = (const float *)((const char *)h + get(&h->areas)) + slot * capacity * 2;
+    v.dry = v.wet + capacity * 4;
+    return v;
 }
 
 /* Main thread, before activation. Continues at the place where an earlier audio process was killed. */
@@ -161,9 +106,8 @@ EXPORT void demond_player_init(struct player *p, struct header *h, void *client,
 
     p->sequence = acquire(&h->place_sequence);
     const word *place = h->places[p->sequence & 1];
-    uint64_t unused;
     p->playhead = get(&place[PLAYHEAD]);
-    p->now = source_of(h, get(&place[GENERATION]), &unused);
+    p->now = voice_of(h, get(&place[GENERATION]));
     uint64_t frames = get(&place[FRAMES]), position = get(&place[POSITION]);
     if (frames <= get(&h->capacity) && position < frames) {
         p->now.frames = frames; /* only for the proportion, until the newest generation is looked at */
@@ -226,59 +170,6 @@ static uint32_t bucket(uint64_t ns) {
 }
 EXPORT uint32_t demond_bucket(uint64_t ns) { return bucket(ns); }
 
-static void aim(struct ramp *r, float target, double seconds, uint64_t rate) {
-    if (r->target == target)
-        return;
-    r->target = target;
-    r->left = (uint32_t)(seconds * (double)rate);
-    if (r->left == 0)
-        r->left = 1;
-    r->step = (target - r->value) / (float)r->left;
-}
-
-static inline float next_of(struct ramp *r) {
-    if (r->left)
-        r->value = r->target - r->step * (float)--r->left; /* counted from the end: no rounding adds up */
-    return r->value;
-}
-
-/* A model that went wrong can write NaN or infinity; the clients behind us may never get rid of one. */
-static inline float finite(float x) { return x - x == 0.0f ? x : 0.0f; }
-
-/* Copies `frames` frames from the loop at its position, and moves the position on. */
-static void copy_loop(struct source *s, float *left, float *right, uint32_t frames) {
-    while (frames) {
-        uint64_t run = s->frames - s->position;
-        uint32_t n = run < frames ? (uint32_t)run : frames;
-        const float *from = s->samples + s->position * 2;
-        for (uint32_t i = 0; i < n; i++) {
-            left[i] = finite(from[2 * i]);
-            right[i] = finite(from[2 * i + 1]);
-        }
-        left += n, right += n, frames -= n;
-        s->position += n;
-        if (s->position == s->frames)
-            s->position = 0;
-    }
-}
-
-/* Fades from `old` to what is in the buffers already, as far as the crossfade goes. */
-static void mix_old(struct source *old, struct ramp *cross, float *left, float *right, uint32_t frames) {
-    for (uint32_t i = 0; i < frames && cross->left; i++) {
-        float share = next_of(cross);
-        const float *from = old->samples + old->position * 2;
-        left[i] = finite(from[0]) + share * (left[i] - finite(from[0]));
-        right[i] = finite(from[1]) + share * (right[i] - finite(from[1]));
-        if (++old->position == old->frames)
-            old->position = 0;
-    }
-}
-
-static void take_next(struct player *p) {
-    p->now = p->next;
-    p->next.generation = 0;
-}
-
 /* The place keeps its proportion in a loop of another length. Frames are far below 2^32, so nothing overflows. */
 static uint64_t rescaled(uint64_t position, uint64_t from, uint64_t to) {
     if (from == 0 || to == 0 || from == to)
@@ -288,23 +179,27 @@ static uint64_t rescaled(uint64_t position, uint64_t from, uint64_t to) {
 
 static int faded_out(const struct player *p) { return p->fade.value == 0.0f && p->fade.left == 0; }
 
-/* Looks for new content, and decides what to play and whether to be heard: 1 when to be heard. */
+static int crossfading(const struct player *p) { return p->cross.share.left != 0; }
+
+static void crossfade_to(struct player *p, struct voice next, uint64_t rate) {
+    p->old = p->now;
+    p->now = next;
+    begin_crossfade(&p->cross, &p->old, &p->now, p->wet, rate);
+}
+
+/* Looks for new content, and decides whether to be heard: 1 when to be heard. */
 static int follow(struct player *p, uint64_t rate) {
     struct header *h = p->header;
-    uint64_t generation = acquire(&h->generation), newest_rate;
-    if (p->next.generation == 0 && generation != p->now.generation) {
-        struct source next = source_of(h, generation, &newest_rate);
+    uint64_t generation = acquire(&h->generation);
+    if (!crossfading(p) && generation != p->now.generation) {
+        struct voice next = voice_of(h, generation);
         next.position = rescaled(p->now.position, p->now.frames, next.frames);
-        if (faded_out(p) || p->now.frames == 0) {
+        if (faded_out(p) || p->now.frames == 0)
             p->now = next;
-        } else if (newest_rate == rate && next.frames) {
-            p->next = next;
-            p->cross = (struct ramp){ 0.0f, 0.0f, 0.0f, 0 };
-            aim(&p->cross, 1.0f, 0.010, rate);
-        }
+        else if (next.rate == rate && next.frames)
+            crossfade_to(p, next, rate);
     }
-    const struct source *wanted = p->next.generation ? &p->next : &p->now;
-    int heard = wanted->generation == generation && wanted->frames != 0 && get(&h->rates[generation & 1]) == rate;
+    int heard = p->now.generation == generation && p->now.frames != 0 && p->now.rate == rate;
     return heard && get(&h->running) && !acquire(&p->leaving);
 }
 
@@ -325,33 +220,64 @@ static void count_skipped(struct player *p, uint32_t frames, uint64_t discontinu
     release(&h->last_frame_time, time);
 }
 
+/* Plays on inside the band. Whenever the place is outside, at the band's end or because the band has moved, it jumps
+ * to where it belongs, and what lies beyond is faded from; a crossfade that is under way is finished first. */
+static void play(struct player *p, float *left, float *right, uint32_t frames, uint64_t rate) {
+    struct voice *now = &p->now;
+    struct band band = band_of(get(&p->header->band), now->frames, now->rate);
+    int whole = band.b - band.a == now->frames;
+    while (frames) {
+        uint32_t n = frames;
+        if (!crossfading(p) && !whole) {
+            uint64_t place = inside(band, now->position, now->frames);
+            if (place != now->position) {
+                struct voice next = *now;
+                next.position = place;
+                crossfade_to(p, next, rate);
+            } else if (n > band.b - place) {
+                n = (uint32_t)(band.b - place);
+            }
+        }
+        if (crossfading(p) && n > p->cross.share.left)
+            n = p->cross.share.left;
+        struct ramp wet = p->wet;
+        copy_voice(now, &p->wet, left, right, n);
+        if (crossfading(p))
+            mix_old(&p->old, wet, &p->cross, left, right, n);
+        left += n, right += n, frames -= n;
+    }
+}
+
+/* Time goes on in silence: the place moves as it would if it were heard. */
+static void pass(struct player *p, uint32_t frames) {
+    struct voice *now = &p->now;
+    p->cross.share.left = 0;
+    if (now->frames) {
+        struct band band = band_of(get(&p->header->band), now->frames, now->rate);
+        uint64_t since = inside(band, now->position, now->frames) - band.a;
+        now->position = band.a + (since + frames) % (band.b - band.a);
+    }
+}
+
 /* Fills the buffers; returns how many frames were silent because we are faded out. */
 static uint32_t render(struct player *p, int heard, float *left, float *right, uint32_t frames, uint64_t rate) {
     struct header *h = p->header;
-    union { uint64_t bits; double value; } gain = { get(&h->gain) };
-    float target = get(&h->mute) ? 0.0f : (float)gain.value;
-    if (faded_out(p)) /* nobody hears the gain move */
-        p->gain = (struct ramp){ target, target, 0.0f, 0 };
-    aim(&p->gain, target, 0.020, rate);
+    float gain = get(&h->mute) ? 0.0f : number(&h->gain), wet = number(&h->dry_wet);
+    if (faded_out(p)) { /* nobody hears them move */
+        p->gain = (struct ramp){ gain, gain, 0.0f, 0 };
+        p->wet = (struct ramp){ wet, wet, 0.0f, 0 };
+    }
+    aim(&p->gain, gain, 0.020, rate);
+    aim(&p->wet, wet, 0.020, rate);
     aim(&p->fade, heard ? 1.0f : 0.0f, 0.050, rate);
 
     if (faded_out(p) || p->now.frames == 0) {
-        if (p->next.generation)
-            take_next(p);
         memset(left, 0, frames * sizeof *left);
         memset(right, 0, frames * sizeof *right);
-        if (p->now.frames)
-            p->now.position = (p->now.position + frames) % p->now.frames;
+        pass(p, frames);
         return frames;
     }
-    if (p->next.generation) {
-        copy_loop(&p->next, left, right, frames);
-        mix_old(&p->now, &p->cross, left, right, frames);
-        if (p->cross.left == 0)
-            take_next(p);
-    } else {
-        copy_loop(&p->now, left, right, frames);
-    }
+    play(p, left, right, frames, rate);
     if (p->gain.left == 0 && p->fade.left == 0) {
         float level = p->gain.value * p->fade.value;
         if (level != 1.0f)
@@ -372,15 +298,16 @@ static uint32_t render(struct player *p, int heard, float *left, float *right, u
 /* Two slots in turn: a reader never sees one half-written, even if this process is killed in between. */
 static void publish_place(struct player *p, uint32_t frames) {
     struct header *h = p->header;
-    const struct source *s = p->next.generation ? &p->next : &p->now;
+    const struct voice *now = &p->now;
+    int alone = !crossfading(p) || p->old.generation == now->generation;
     p->playhead += frames;
     word *place = h->places[(p->sequence + 1) & 1];
     release(&place[PLAYHEAD], p->playhead);
-    release(&place[POSITION], s->position);
-    release(&place[FRAMES], s->frames);
-    release(&place[GENERATION], s->generation);
+    release(&place[POSITION], now->position);
+    release(&place[FRAMES], now->frames);
+    release(&place[GENERATION], now->generation);
     release(&h->place_sequence, ++p->sequence);
-    release(&h->settled, p->now.generation == s->generation ? s->generation : 0);
+    release(&h->settled, alone ? now->generation : 0);
 }
 
 /* JACK's process callback. */

@@ -282,7 +282,10 @@ class Daemon:
             self._keeper.changed()
 
     def _apply_output(self) -> None:
-        self._loop.set_output(self._table.value("volume_db"), bool(self._table.value("mute")))
+        value = self._table.value
+        self._loop.set_output(value("volume_db"), bool(value("mute")))
+        self._loop.set_dry_wet(value("dry_wet"))
+        self._loop.set_band(value("loop_a"), value("loop_b"))
 
     @property
     def session(self) -> Session:

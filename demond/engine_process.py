@@ -79,14 +79,17 @@ class _Port:
         place = self._loop.place()
         return place.playhead, place.position
 
+    def band(self) -> tuple[int, int]:
+        return self._loop.band()
+
     def read(self, position: int, count: int) -> NDArray[np.float32]:
         return self._loop.read(position, count)
 
     def commit(self, position: int, block: NDArray[np.float32]) -> None:
         self._loop.commit(position, block)
 
-    def replace(self, rate: int, content: NDArray[np.float32]) -> None:
-        self._loop.replace(rate, content)
+    def replace(self, rate: int, content: NDArray[np.float32], dry: NDArray[np.float32]) -> None:
+        self._loop.replace(rate, content, dry)
 
 
 _ENGINE_KNOBS: dict[str, type] = {

@@ -20,7 +20,7 @@ class Kind(StrEnum):
     SHARED = "shared"
     """Read by every slot in flight at its next step: one tick."""
     SLOT = "slot"
-    """Read when a slot is admitted: one schedule."""
+    """Read when a slot is born: three ticks, at which slots in flight are born anew; in full after one schedule."""
     OUTPUT = "output"
     """Read by the audio process in its next cycle: one period."""
 
@@ -219,6 +219,16 @@ KNOBS: tuple[Knob, ...] = (
     *(
         _gain(f"ch{channel}", f"What the model hears of latent channel {channel}, times its group's")
         for channel in KEYSTONES
+    ),
+    Knob(
+        "structure_blend",
+        _S,
+        0,
+        1,
+        1,
+        "",
+        "From the source's structure to that of the structure clip",
+        per_frame=True,
     ),
     Knob("timbre_strength", _S, 0, 1, 1, "", "How much of the timbre clip's sound is taken"),
     Knob("prompt_a_from", _S, 0, 1, 0, "", "Share of the schedule at which prompt A begins to act"),

@@ -7,17 +7,23 @@ live with their models; this page has their interface, and the blend between two
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from engine.model.checkpoint import CheckpointError, Progress, load_weights, read_config, read_tensors
 
-TEXT_LIMIT = 2_000
-"""The longest prompt in characters."""
+TEXT_LIMIT, LYRICS_LIMIT = 2_000, 20_000
+"""The longest text and lyrics of a prompt, in characters."""
+
+Task = Literal["cover", "text2music", "repaint"]
+"""What the network is told to do: follow the hints in its context, play freely, or fill in around what is kept."""
+
+_LANGUAGE = re.compile("[a-z]{2,3}|unknown")
 
 
 class PromptError(ValueError):
@@ -25,40 +31,88 @@ class PromptError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is asked of the model, in words. Fields that are given win over what the text says."""
+
+    text: str
+    lyrics: str = ""
+    """Empty for music without a voice."""
+    language: str = "en"
+    """Of the lyrics, a code of ISO 639 such as `en`, or `unknown`."""
+    bpm: float | None = None
+    key: str | None = None
+    """As `a minor` or `f# major`."""
+    time_signature: str | None = None
+    """As `4/4`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Condition:
     """One encoded prompt."""
 
     states: Tensor
-    """Encoder states [1,L,E], unpadded."""
+    """Encoder states [1,L,E], unpadded: of a cover, which follows the hints in its context."""
     remark: str = ""
-    """What a user should know about how the text was read; empty when there is nothing to say."""
+    """What a user should know about how the prompt was read; empty when there is nothing to say."""
+    silent: Tensor | None = None
+    """`states` with the timbre of silence [1,L,E], where they have that of a clip; all but the timbre is the same."""
+    free: Tensor | None = None
+    """States [1,L',E] of text-to-music. The prompt comes last in them, so the timbre is where it is in `states`.
+    None where the model makes no difference."""
+    repaint: Tensor | None = None
+    """States of repainting, as those of `free`."""
+
+    def at(self, task: Task = "cover", timbre: float = 1.0) -> Tensor:
+        """The states for `task`, with `timbre` (0–1) of the clip's timbre against that of silence."""
+        told = {"cover": self.states, "text2music": self.free, "repaint": self.repaint}[task]
+        states = self.states if told is None else told
+        if self.silent is None or timbre >= 1:
+            return states
+        both = min(states.shape[1], self.states.shape[1])
+        clip, silent = self.states[:, :both], self.silent[:, :both]
+        blended = torch.where(clip == silent, states[:, :both], torch.lerp(silent, clip, max(timbre, 0.0)))
+        return torch.cat((blended, states[:, both:]), dim=1)
 
 
 class Conditioner(Protocol):
-    """Turns text and source latents into what the transformer attends to. Deterministic; safe on one other thread."""
+    """Turns prompts, clips and source latents into what the transformer attends to.
+
+    Deterministic. The same content is encoded once and kept for a while. Safe on two threads at a time.
+    """
+
+    takes_timbre: bool
+    """Whether a reference clip changes anything."""
+    takes_lyrics: bool
+    """Whether lyrics change anything."""
 
     def silence(self, frames: int) -> Tensor:
         """The latents [frames,64] of silence."""
 
-    def encode(
-        self, text: str, bpm: float | None = None, key: str | None = None, seconds: float | None = None
-    ) -> Condition:
-        """`text` for a loop of `seconds`; tempo and key (`"a minor"`) given apart win over those in the text.
+    def encode(self, prompt: Prompt, *, seconds: float | None = None, timbre: Tensor | None = None) -> Condition:
+        """`prompt` for a loop of `seconds`, with the sound of the clip that has the latents `timbre` [N,64].
 
-        Raises :class:`PromptError` for text that cannot be a prompt.
+        Raises :class:`PromptError` for what cannot be a prompt. What the model does not take is said in the remark.
         """
+
+    def null(self) -> Condition:
+        """The condition of nothing asked, which guidance leads away from."""
 
     def hint(self, latents: Tensor) -> Tensor:
         """Structure hints [T,64] of the source latents [T,64]: its rhythm and harmony without its sound."""
 
 
-def checked_text(text: str) -> str:
-    """`text` if it can be a prompt. Raises :class:`PromptError` when it is too long or holds a NUL character."""
-    if len(text) > TEXT_LIMIT:
-        raise PromptError(f"the prompt has {len(text)} characters; {TEXT_LIMIT} is the most")
-    if "\0" in text:
-        raise PromptError("the prompt holds a NUL character")
-    return text
+def checked(prompt: Prompt) -> Prompt:
+    """`prompt` if it can be one, with fields that hold nothing taken as not given. Raises :class:`PromptError`."""
+    for what, text, limit in (("prompt", prompt.text, TEXT_LIMIT), ("lyrics", prompt.lyrics, LYRICS_LIMIT)):
+        if len(text) > limit:
+            raise PromptError(f"the {what} has {len(text)} characters; {limit} is the most")
+        if "\0" in text:
+            raise PromptError(f"the {what} holds a NUL character")
+    if prompt.bpm is not None and not (math.isfinite(prompt.bpm) and prompt.bpm > 0):
+        raise PromptError(f"{prompt.bpm} is no tempo; a number of beats a minute above 0 is wanted")
+    if not _LANGUAGE.fullmatch(prompt.language):
+        raise PromptError(f"{prompt.language!r} is no code of a language such as 'en' or 'ja'")
+    return replace(prompt, key=prompt.key or None, time_signature=prompt.time_signature or None)
 
 
 def blend(a: Tensor, b: Tensor, w: float) -> tuple[Tensor, Tensor | None]:

@@ -68,6 +68,8 @@ class Knobs:
     """Shared, 0–1: from prompt A to prompt B."""
     hint_strength: float = 1.0
     """Shared, 0–1: structure hints of the source against silence."""
+    structure_blend: float = 1.0
+    """Shared, 0–1: hints of the source against those of the structure clip, where there is one."""
     timbre_strength: float = 1.0
     """Shared, 0–1: the timbre clip against silence."""
     prompt_a_from: float = 0.0

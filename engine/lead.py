@@ -8,7 +8,7 @@ frames, and has no clock of its own. Everything it gives is in frames at the por
 - `lead` is what a performer feels after the engine has read a knob: the ticks until the next write, at their 99th
   percentile, then `write_ahead`, then the port's own latency.
 - The stall reserve jumps up by the lateness of a late write, is raised by a tick that is slower than the blocks allow
-  for, before that makes a gap, and halves every eight seconds.
+  for, before that makes a gap, by work that is about to share the machine, and halves every eight seconds.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class LeadController:
         self.configure(rate, period, port_latency, loop)
 
     def configure(self, rate: int, period: int, port_latency: int, loop: int) -> None:
-        """`rate` in Hz; `period`, `port_latency` and the whole `loop` in frames. Measured durations are kept.
+        """`rate` in Hz; `period`, `port_latency` and what is played of the `loop` in frames.
 
-        Raises `ValueError` for a rate, period or loop that is not positive.
+        Measured durations are kept. Raises `ValueError` for a rate, period or loop that is not positive.
         """
         if min(rate, period, loop) <= 0 or port_latency < 0:
             raise ValueError(f"no such port: rate {rate}, period {period}, latency {port_latency}, loop {loop}")
@@ -105,6 +105,13 @@ class LeadController:
         self._late_writes += 1
         self._reserve = min(RESERVE_MOST, self._reserve + (frames + self._period) / self._rate)
 
+    def brace(self) -> None:
+        """Other work is about to share the machine with the ticks: the reserve is raised by what a write that takes
+        twice as long would be late.
+        """
+        expected = self._ticks_between * self._ticks.p99 + self._decodes.p99
+        self._reserve = min(RESERVE_MOST, max(self._reserve, expected))
+
     def consumed(self, frames: int) -> None:
         """The playhead went on by `frames`: the reserve decays with the music, not with the wall clock."""
         self._reserve *= 0.5 ** (frames / self._rate / HALF_LIFE)
@@ -125,7 +132,11 @@ class LeadController:
     @property
     def wait(self) -> int:
         """Frames until the next scheduled write begins to be made, at the 99th percentile."""
-        return math.ceil(self._ticks_to_write * self._ticks.p99 * self._rate)
+        return self.after(self._ticks_to_write)
+
+    def after(self, ticks: int) -> int:
+        """Frames that `ticks` ticks last, at the 99th percentile."""
+        return math.ceil(ticks * self._ticks.p99 * self._rate)
 
     def read(self) -> Lead:
         """Everything, for displays and traces."""

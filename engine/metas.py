@@ -51,13 +51,16 @@ class Metas:
     """Sentences on what was read otherwise than it was written."""
 
 
-def read_metas(text: str, bpm: float | None = None, key: str | None = None) -> Metas:
+def read_metas(
+    text: str, bpm: float | None = None, key: str | None = None, time_signature: str | None = None
+) -> Metas:
     """The first tempo, key and time signature in `text`, which holds no NUL character; any other unicode will do.
 
-    `bpm` and `key` win over those in the text. Raises :class:`PromptError` for a `key` that is none.
+    Those given apart win over those in the text. Raises :class:`PromptError` for a `key` or a `time_signature`
+    (`4/4`) that is none.
     """
     remarks: list[str] = []
-    time_signature = whole = tonality = None
+    whole = tonality = beats = None
     if found := _BPM.search(text):
         bpm = float(found[1] or found[2]) if bpm is None else bpm
         text = _without(text, found)
@@ -65,14 +68,13 @@ def read_metas(text: str, bpm: float | None = None, key: str | None = None) -> M
         tonality = _spelt(found)
         text = _without(text, found)
     if found := _SIGNATURE.search(text):
-        time_signature = _SIGNATURES.get((found[1], found[2]))
-        if time_signature is None:
-            remarks.append(
-                f"the model has no {found[1]}/{found[2]} among its time signatures (2/4, 3/4, 4/4, 6/8); "
-                "it stays a part of the description"
-            )
-        else:
+        beats = _SIGNATURES.get((found[1], found[2]))
+        if beats is not None or time_signature is not None:
             text = _without(text, found)
+        else:
+            remarks.append(_unknown(found[1], found[2]))
+    caption = _JOIN.sub(_joint, _END.sub("", text)) if _HOLE in text else text
+    caption = caption.strip(" \t\r\n,;")
     if bpm is not None:
         whole, remark = _whole(bpm)
         remarks += [remark] if remark else []
@@ -80,8 +82,21 @@ def read_metas(text: str, bpm: float | None = None, key: str | None = None) -> M
         if not (found := _KEY.fullmatch(key.strip())):
             raise PromptError(f"{key!r} is no key such as 'a minor' or 'f# major'")
         tonality = _spelt(found)
-    caption = _JOIN.sub(_joint, _END.sub("", text)) if _HOLE in text else text
-    return Metas(caption.strip(" \t\r\n,;"), whole, tonality, time_signature, tuple(remarks))
+    if time_signature is not None:
+        if not (found := _SIGNATURE.fullmatch(time_signature.strip())):
+            raise PromptError(f"{time_signature!r} is no time signature such as '4/4'")
+        beats = _SIGNATURES.get((found[1], found[2]))
+        if beats is None:
+            remarks.append(_unknown(found[1], found[2]))
+            caption = f"{caption}, {found[1]}/{found[2]}" if caption else f"{found[1]}/{found[2]}"
+    return Metas(caption, whole, tonality, beats, tuple(remarks))
+
+
+def _unknown(beats: str, unit: str) -> str:
+    return (
+        f"the model has no {beats}/{unit} among its time signatures (2/4, 3/4, 4/4, 6/8); "
+        "it is a part of the description"
+    )
 
 
 def _whole(bpm: float) -> tuple[int, str]:

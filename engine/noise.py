@@ -15,11 +15,13 @@ from torch import Tensor
 from engine.geometry import CHANNELS
 
 
-@lru_cache(maxsize=32)
-def noise(seed: int, frames: int, device: torch.device) -> Tensor:
+@lru_cache(maxsize=128)
+def noise(seed: int, frames: int, device: torch.device, draw: int = 0) -> Tensor:
     """Standard normal noise [frames,64] in fp32 on `device`. Shared and cached: never write to it.
 
-    `seed` is a uint32; `frames` is at least 1.
+    `seed` is a uint32; `frames` is at least 1. `draw` 0 is what a slot is born from, `draw` n what its n-th step
+    adds; the draws of one seed are far apart in the generator's counter, so they share no number.
     """
-    generator = np.random.Generator(np.random.Philox(key=np.array([seed, frames], dtype=np.uint64)))
+    key, counter = np.array([seed, frames], dtype=np.uint64), np.array([0, 0, 0, draw], dtype=np.uint64)
+    generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
     return torch.from_numpy(generator.standard_normal((frames, CHANNELS), dtype=np.float32)).to(device)

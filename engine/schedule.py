@@ -1,4 +1,4 @@
-"""When a slot is at which noise level. Pure functions of numbers, in fp32 as the published schedules are.
+"""When a slot is admitted, and when it is at which noise level, in fp32 as the published schedules are.
 
 Called by the ring at admission and when `denoise` moves.
 """
@@ -23,10 +23,23 @@ def times(steps: int, denoise: float, shift: float) -> tuple[float, ...]:
     return tuple(float(x) for x in s * t / (1 + (s - 1) * t))
 
 
-def admissions(tick: int, depth: int, steps: int) -> int:
-    """How many slots tick number `tick` (from 0) admits, so that `depth` of them fill `steps` ticks evenly.
+class Admission:
+    """When slots are admitted, so that they fill the schedule evenly, whatever happens to the depth meanwhile.
 
-    A slot is admitted whenever `floor(tick * depth / steps)` has grown: gaps of exactly `steps / depth` ticks where
-    that is whole, and never two sizes of gap that differ by more than one.
+    At a constant depth tick n (from 0) admits `floor(n depth / steps) - floor((n - 1) depth / steps)` slots: gaps of
+    exactly `steps / depth` ticks where that is whole, and never two gaps that differ by more than one.
     """
-    return tick * depth // steps - (tick - 1) * depth // steps
+
+    def __init__(self, steps: int, depth: int) -> None:
+        """The first tick admits a slot."""
+        self._steps, self._owed = steps, -depth % steps
+
+    def due(self, depth: int) -> int:
+        """How many slots this tick admits, for `depth` in flight. To be asked once a tick."""
+        self._owed += depth
+        admitted, self._owed = divmod(self._owed, self._steps)
+        return admitted
+
+    def wait(self, depth: int) -> int:
+        """In how many ticks the next slot is due: 0 means with the next tick."""
+        return max(0, -(-(self._steps - self._owed) // depth) - 1)

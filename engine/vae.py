@@ -35,6 +35,9 @@ class Vae(Protocol):
     encoder_reach: int
     """Frames of audio on either side that a latent frame depends on."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """All weights by name, on the device where it runs."""
+
     def encode(self, audio: Tensor) -> Tensor:
         """Audio [2, T*1920] -> latents [T,64] (the mean of the posterior, never a sample)."""
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import struct
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jack
 import numpy as np
 from numpy.typing import NDArray
 
 from demond import native
+from demond.audio.band import band_of, inside
 from demond.audio.layout import BUCKETS
 from demond.audio.loop import SharedLoop
 
@@ -50,24 +51,33 @@ class _Ramp:
 
 
 @dataclass(slots=True)
-class _Source:
-    """One loop as the callback plays it."""
+class _Voice:
+    """One loop as the callback plays it: what the engine made, and its source, at the same place."""
 
     generation: int = 0
+    rate: int = 0
     frames: int = 0
     position: int = 0
-    samples: Floats = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    wet: Floats = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    dry: Floats = field(default_factory=lambda: np.zeros((0, 2), np.float32))
 
-    def copy(self, count: int) -> Floats:
-        """The next `count` frames; the position moves on."""
-        if self.position + count <= self.frames:
-            frames = self.samples[self.position : self.position + count].copy()
-        else:
-            frames = self.samples[: self.frames].take(
-                np.arange(self.position, self.position + count), axis=0, mode="wrap"
-            )
-        self.position = (self.position + count) % self.frames
-        return np.nan_to_num(frames, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    def copy(self, shares: Floats) -> Floats:
+        """The next frames, one for each of the `shares` of the engine's music; the position moves on."""
+        at, count = self.position, len(shares)
+        self.position = (at + count) % self.frames
+        if (shares == 1).all():
+            return _frames(self.wet[: self.frames], at, count)
+        shares = shares[:, None]
+        wet, dry = _frames(self.wet[: self.frames], at, count), _frames(self.dry[: self.frames], at, count)
+        return shares * wet + (1 - shares) * dry
+
+
+def _frames(loop: Floats, position: int, count: int) -> Floats:
+    if position + count <= len(loop):
+        frames = loop[position : position + count].copy()
+    else:
+        frames = loop.take(np.arange(position, position + count), axis=0, mode="wrap")
+    return np.nan_to_num(frames, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 class PythonPlayer:
@@ -81,14 +91,14 @@ class PythonPlayer:
         self._rate = client.samplerate
         self._discontinuities = self._known_discontinuities = 0
         self._known_period = self._expected_frame_time = 0
-        self._gain, self._fade, self._cross = _Ramp(), _Ramp(), _Ramp()
-        self._next: _Source | None = None
+        self._gain, self._fade, self._wet, self._cross = _Ramp(), _Ramp(), _Ramp(), _Ramp()
+        self._alike = 0.0
         self._set("rate", self._rate)
         self._set("period", client.blocksize)
         self._sequence = self._get("place_sequence")
         slot = self._sequence % 2 * 4
         self._playhead, position, frames, generation = (self._get("places", slot + i) for i in range(4))
-        self._now = _Source(generation, frames, position, loop.area(generation))
+        self._now = self._old = self._voice(generation, frames, position)
         client.set_process_callback(self._process)
         client.set_xrun_callback(lambda delayed: self._add("xruns", 1))
         client.set_port_registration_callback(self._on_port, only_available=False)
@@ -103,6 +113,9 @@ class PythonPlayer:
 
     def _get(self, name: str, index: int = 0) -> int:
         return native.load_u64(self._loop.address(name, index))
+
+    def _number(self, name: str) -> float:
+        return float(struct.unpack("=d", struct.pack("=Q", self._get(name)))[0])
 
     def _set(self, name: str, value: int, index: int = 0) -> None:
         native.store_u64(self._loop.address(name, index), value)
@@ -163,56 +176,97 @@ class PythonPlayer:
     def _faded_out(self) -> bool:
         return self._fade.value == 0.0 and self._fade.left == 0
 
+    def _voice(self, generation: int, frames: int, position: int) -> _Voice:
+        loop = self._loop
+        rate = self._get("rates", generation % 2)
+        return _Voice(generation, rate, frames, position, loop.area(generation), loop.dry_area(generation))
+
     def _follow(self) -> bool:
-        """Looks for new content, and decides what to play; true when it is to be heard."""
+        """Looks for new content; true when what is played is to be heard."""
         geometry, old = self._loop.geometry(), self._now
-        if self._next is None and geometry.generation != old.generation:
+        if not self._cross.left and geometry.generation != old.generation:
             there = old.frames and geometry.frames
             position = old.position * geometry.frames // old.frames % geometry.frames if there else 0
-            new = _Source(geometry.generation, geometry.frames, position, self._loop.area(geometry.generation))
+            new = self._voice(geometry.generation, geometry.frames, position)
             if self._faded_out() or old.frames == 0:
                 self._now = new
             elif geometry.rate == self._rate and new.frames:
-                self._next, self._cross = new, _Ramp()
-                self._cross.aim(1.0, 0.010, self._rate)
-        wanted = self._next or self._now
-        heard = wanted.generation == geometry.generation and wanted.frames != 0 and geometry.rate == self._rate
+                self._crossfade_to(new)
+        now = self._now
+        heard = now.generation == geometry.generation and now.frames != 0 and now.rate == self._rate
         return heard and bool(self._get("running")) and not self._leaving
+
+    def _crossfade_to(self, new: _Voice) -> None:
+        self._old, self._now, self._cross = self._now, new, _Ramp()
+        self._cross.aim(1.0, 0.010, self._rate)
+        shares = replace(self._wet).take(self._cross.left)
+        both = [replace(voice).copy(shares).astype(np.float64) for voice in (self._old, new)]
+        energy = (both[0] ** 2).sum() * (both[1] ** 2).sum()
+        alike = float((both[0] * both[1]).sum() / energy**0.5) if energy > 0 else 0.0
+        self._alike = min(1.0, max(0.0, alike))
 
     def _render(self, heard: bool, frames: int) -> tuple[Floats, int]:
         """The sound (frames, 2), and how many of its frames are silent because we are faded out."""
-        target = 0.0 if self._get("mute") else struct.unpack("=d", struct.pack("=Q", self._get("gain")))[0]
+        gain, wet = 0.0 if self._get("mute") else self._number("gain"), self._number("dry_wet")
         if self._faded_out():
-            self._gain.jump(target)
-        self._gain.aim(target, 0.020, self._rate)
+            self._gain.jump(gain)
+            self._wet.jump(wet)
+        self._gain.aim(gain, 0.020, self._rate)
+        self._wet.aim(wet, 0.020, self._rate)
         self._fade.aim(1.0 if heard else 0.0, 0.050, self._rate)
         if self._faded_out() or self._now.frames == 0:
-            self._now, self._next = self._next or self._now, None
-            if self._now.frames:
-                self._now.position = (self._now.position + frames) % self._now.frames
+            self._pass(frames)
             return np.zeros((frames, 2), np.float32), frames
-        if self._next is not None:
-            share = self._cross.take(frames)[:, None]
-            old, new = self._now.copy(frames), self._next.copy(frames)
-            sound = old + share * (new - old)
-            if self._cross.left == 0:
-                sound[share[:, 0] == 1.0] = new[share[:, 0] == 1.0]
-                self._now, self._next = self._next, None
-        else:
-            sound = self._now.copy(frames)
+        sound = self._play(frames)
         fade = self._fade.take(frames)
         sound *= (self._gain.take(frames) * fade)[:, None]
         return sound, int((fade == 0.0).sum())
 
+    def _band(self) -> tuple[int, int]:
+        return band_of(self._get("band"), self._now.frames, self._now.rate)
+
+    def _play(self, frames: int) -> Floats:
+        """Plays on inside the band, as `play` in C."""
+        a, b = self._band()
+        parts = []
+        while frames:
+            count, now = frames, self._now
+            if not self._cross.left and b - a < now.frames:
+                place = inside((a, b), now.position, now.frames)
+                if place != now.position:
+                    self._crossfade_to(replace(now, position=place))
+                else:
+                    count = min(count, b - place)
+            crossing = self._cross.left
+            count = min(count, crossing) if crossing else count
+            shares = self._wet.take(count)
+            part = self._now.copy(shares)
+            if crossing:
+                u = self._cross.take(count)[:, None]
+                level = np.sqrt(u**2 + (1 - u) ** 2 + 2 * self._alike * u * (1 - u))
+                part = ((u * part + (1 - u) * self._old.copy(shares)) / level).astype(np.float32)
+            parts.append(part)
+            frames -= count
+        return np.concatenate(parts)
+
+    def _pass(self, frames: int) -> None:
+        """Time goes on in silence: the place moves as it would if it were heard."""
+        self._cross.left = 0
+        now = self._now
+        if now.frames:
+            a, b = self._band()
+            now.position = a + (inside((a, b), now.position, now.frames) - a + frames) % (b - a)
+
     def _publish_place(self, frames: int) -> None:
-        source = self._next or self._now
+        now = self._now
         self._playhead += frames
         slot = (self._sequence + 1) % 2 * 4
-        for index, value in enumerate((self._playhead, source.position, source.frames, source.generation)):
+        for index, value in enumerate((self._playhead, now.position, now.frames, now.generation)):
             self._set("places", value, slot + index)
         self._sequence += 1
         self._set("place_sequence", self._sequence)
-        self._set("settled", source.generation if self._next is None else 0)
+        alone = not self._cross.left or self._old.generation == now.generation
+        self._set("settled", now.generation if alone else 0)
 
 
 def bucket(ns: int) -> int:

@@ -1,6 +1,6 @@
 """Where each word of the shared playback loop lies, who writes it, and what it means.
 
-This table is the truth for Python; `struct header` in `demond/_native.c` is the same for C, and a test compares the
+This table is the truth for Python; `struct header` in `demond/_loop.h` is the same for C, and a test compares the
 two field by field. Every word is an unsigned 64-bit integer. Each group begins on a cache line of its own and has one
 writer; a dead process's words are only ever written by whoever was told to take over (named at the field).
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 MAGIC: Final = int.from_bytes(b"demond\0L", "little")
-VERSION: Final = 1
+VERSION: Final = 2
 LINE: Final = 64
 BUCKETS: Final = 192
 FIGURES: Final = 24
@@ -22,21 +22,24 @@ GROUPS: Final[tuple[tuple[tuple[str, int], ...], ...]] = (
         ("magic", 1),  # MAGIC, written last
         ("version", 1),
         ("capacity", 1),  # frames that one area holds
-        ("areas", 1),  # bytes from the beginning to the first of the two areas
+        ("areas", 1),  # bytes from the beginning to the first of the four areas
     ),
     # The daemon.
     (
         ("gain", 1),  # linear amplitude, the bits of a float64
         ("mute", 1),
         ("running", 1),
+        ("dry_wet", 1),  # 0 the source to 1 the engine's music, the bits of a float64
+        ("band", 1),  # the part of the loop that is played, see band.packed
     ),
-    # The engine. Generation g plays area g % 2 with rates[g % 2] and frames[g % 2]; 0 means no content yet.
+    # The engine. Generation g plays area g % 2 and its source area 2 + g % 2, with rates[g % 2] and frames[g % 2]; 0
+    # means no content yet.
     (
         ("generation", 1),
         ("rates", 2),
         ("frames", 2),
     ),
-    # The engine; after its death the daemon. A block waits at the beginning of the area that does not play.
+    # The engine; after its death the daemon. A block waits at the beginning of the area g % 2 that does not play.
     (
         ("journal", 1),  # 1 while the block must still be copied into the loop
         ("journal_start", 1),
@@ -60,7 +63,7 @@ GROUPS: Final[tuple[tuple[tuple[str, int], ...], ...]] = (
         ("last_frame_time", 1),  # JACK's frame clock at the last cycle, 32 bits
         ("skipped", 1),  # cycles that JACK left out
         ("silent_frames", 1),  # frames played silent because faded out: stopped, no content, other rate
-        ("settled", 1),  # the generation that alone is being played, 0 during a crossfade
+        ("settled", 1),  # the generation that alone is being played, 0 while an older one is faded from
         ("longest_ns", 1),  # the callback's longest time
     ),
     (("histogram", BUCKETS),),  # of callback times, see bucket_end_ns

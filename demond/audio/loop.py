@@ -1,10 +1,11 @@
 """The shared playback loop: what the engine writes, JACK's callback plays, and the daemon keeps whole.
 
 It is a loop, not a queue: the callback copies the frames at the playhead, so it can never run empty. It lives in
-shared memory that the daemon makes: a header of words (see :mod:`demond.audio.layout`), then two areas of float32
+shared memory that the daemon makes: a header of words (see :mod:`demond.audio.layout`), then four areas of float32
 frames. Generation g of the content plays from area g % 2; the other area takes the next generation, and until then
 each block on its way into the loop. So whenever the engine is killed, the loop holds only what was finished, or the
-finished block waits in the other area and :meth:`SharedLoop.repair` copies it.
+finished block waits in the other area and :meth:`SharedLoop.repair` copies it. Two more areas hold the source that
+each generation was made from, frame by frame beside it, for `dry_wet`.
 
 Every method says first who may call it: each word has one writer, and nothing here takes a lock.
 """
@@ -20,10 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demond import native, shm
+from demond.audio.band import band_of, inside, packed
 from demond.audio.figures import AudioFigures, EngineFigures, Geometry, Place
 from demond.audio.layout import BUCKETS, FIGURES, MAGIC, OFFSETS, VERSION
 
 FRAME_BYTES = 8
+_AREAS = 4
 PAGE = 4096
 SILENCE_DB = -60.0
 """An output gain of this or less is silence."""
@@ -53,16 +56,19 @@ class SharedLoop:
     def create(cls, name: str, capacity_frames: int) -> SharedLoop:
         """Daemon: a new loop without content, stopped, at full gain, for contents of up to `capacity_frames`.
 
-        Takes memory for the contents when they come. Raises :class:`demond.shm.SharedMemoryError`.
+        All of it is to be played, and nothing of its source. Takes memory for the contents when they come. Raises
+        :class:`demond.shm.SharedMemoryError`.
         """
         if capacity_frames < 1:
             raise ValueError("a loop needs room for at least one frame")
         areas = -(-OFFSETS["end"] // PAGE) * PAGE
-        loop = cls(shm.create(name, areas + 2 * capacity_frames * FRAME_BYTES, reserve=areas))
+        loop = cls(shm.create(name, areas + _AREAS * capacity_frames * FRAME_BYTES, reserve=areas))
         loop._store("version", VERSION)
         loop._store("capacity", capacity_frames)
         loop._store("areas", areas)
         loop.set_output(0.0, mute=False)
+        loop.set_dry_wet(1.0)
+        loop.set_band(0.0, 1.0)
         loop._store("magic", MAGIC)
         loop._map()
         return loop
@@ -105,27 +111,30 @@ class SharedLoop:
 
     # -- the engine -------------------------------------------------------------------------------------------------
 
-    def replace(self, rate: int, content: NDArray[np.float32]) -> None:
-        """Engine: new content (frames, 2) at `rate` Hz. Playback crossfades to it in 10 ms; its position keeps its
-        proportion of the loop.
+    def replace(self, rate: int, content: NDArray[np.float32], dry: NDArray[np.float32] | None = None) -> None:
+        """Engine: new content (frames, 2) at `rate` Hz, and `dry`, as long, the source it is made from (by default
+        itself). Playback crossfades to it in 10 ms; its position keeps its proportion of the loop.
 
         May wait until an earlier replacement is through. While JACK runs at another rate the output is silent.
         Raises `ValueError` for content that does not fit, :class:`demond.shm.SharedMemoryError` when `/dev/shm` is
         full.
         """
         frames = len(content)
-        if content.dtype != np.float32 or content.shape != (frames, 2):
-            raise ValueError(f"content must be float32 of shape (frames, 2), not {content.dtype} {content.shape}")
+        dry = content if dry is None else dry
+        for each in (content, dry):
+            if each.dtype != np.float32 or each.shape != (frames, 2):
+                raise ValueError(f"content must be float32 of shape ({frames}, 2), not {each.dtype} {each.shape}")
         if not 1 <= frames <= self._capacity:
             raise ValueError(f"{frames} frames do not fit into a loop for 1 to {self._capacity}")
         if not 1 <= rate < 1 << 32:
             raise ValueError(f"{rate} Hz is no sample rate")
         self._wait_until_settled()
-        for area in range(2):  # the second one for the blocks on their way into the loop
-            self._mapped().reserve(self._area_offset(area), frames * FRAME_BYTES)
         generation = self._load("generation") + 1
         slot = generation % 2
+        for area in (0, 1, 2 + slot):  # of the first two one is for the blocks on their way into the loop
+            self._mapped().reserve(self._area_offset(area), frames * FRAME_BYTES)
         self._areas[slot][:frames] = content
+        self._areas[2 + slot][:frames] = dry
         self._store("rates", rate, slot)
         self._store("frames", frames, slot)
         self._store("generation", generation)
@@ -164,14 +173,20 @@ class SharedLoop:
         return content.take(np.arange(position, position + count), axis=0, mode="wrap")
 
     def place(self) -> Place:
-        """Any process: where playback is, in the present content."""
+        """Any process: where playback is, in the present content and inside the band."""
         playhead, position, frames, generation = self._slot("place_sequence", "places", 4)
         geometry = self.geometry()
         if generation != geometry.generation:
             # The callback has not looked yet; it will keep the proportion, in this very way.
             there = frames and geometry.frames
             position = position * geometry.frames // frames % geometry.frames if there else 0
+        if geometry.frames:
+            position = inside(self._band(geometry), position, geometry.frames)
         return Place(playhead, position)
+
+    def band(self) -> tuple[int, int]:
+        """Any process: the positions a and b (not included) between which the present content is played."""
+        return self._band(self.geometry())
 
     def geometry(self) -> Geometry:
         """Any process: the present content's generation, rate and length; all 0 before the first."""
@@ -207,6 +222,24 @@ class SharedLoop:
         gain = 0.0 if gain_db <= SILENCE_DB else 10 ** (gain_db / 20)
         self._store("gain", struct.unpack("=Q", struct.pack("=d", gain))[0])
         self._store("mute", int(mute))
+
+    def set_dry_wet(self, wet: float) -> None:
+        """Daemon: the share of the engine's music, 0–1, which glides there in 20 ms; the rest is its source."""
+        if not 0 <= wet <= 1:
+            raise ValueError(f"a share lies between 0 and 1, not at {wet}")
+        self._store("dry_wet", struct.unpack("=Q", struct.pack("=d", wet))[0])
+
+    def set_band(self, a: float, b: float) -> None:
+        """Daemon: plays the loop from share `a` to share `b` of it (0–1), round and round.
+
+        For bands that are too short see :func:`demond.audio.band.band_of`. From outside the band playback jumps into
+        it at once, with a crossfade of 10 ms as at its end: who closes a band wants to hear it, not the rest of the
+        loop first. It lands where it would be had it been inside all the time, so a band of whole beats keeps the
+        beat.
+        """
+        if not (0 <= a <= 1 and 0 <= b <= 1):
+            raise ValueError(f"a band's ends lie between 0 and 1, not at {a} and {b}")
+        self._store("band", packed(a, b))
 
     def set_running(self, running: bool) -> None:
         """Daemon: false fades to silence in 50 ms, true back. Time goes on: the playhead moves all the while."""
@@ -246,10 +279,11 @@ class SharedLoop:
         self._store("latency_max", most)
 
     def touch(self) -> None:
-        """Audio process, main thread: maps every page of the present content, so that the callback need not."""
+        """Audio process, main thread: maps every page of content and source, so that the callback need not."""
         geometry = self.geometry()
-        flat = self._areas[geometry.generation % 2][: geometry.frames].reshape(-1)
-        flat[:: PAGE // 4].sum()
+        for area in (geometry.generation % 2, 2 + geometry.generation % 2):
+            flat = self._areas[area][: geometry.frames].reshape(-1)
+            flat[:: PAGE // 4].sum()
 
     def audio(self) -> AudioFigures:
         """Any process: the figures of the audio process and its callback."""
@@ -283,6 +317,10 @@ class SharedLoop:
         """Audio process: the whole area (capacity, 2) of a generation, for the callback; a view, drop it soon."""
         return self._areas[generation % 2]
 
+    def dry_area(self, generation: int) -> NDArray[np.float32]:
+        """Audio process: as :meth:`area`, of the generation's source."""
+        return self._areas[2 + generation % 2]
+
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _mapped(self) -> shm.SharedMemory:
@@ -302,11 +340,14 @@ class SharedLoop:
     def _map(self) -> None:
         memory = self._mapped()
         self._capacity = self._load("capacity")
-        if memory.size < self._area_offset(2):
+        if memory.size < self._area_offset(_AREAS):
             raise LoopError(f"the playback loop {memory.name} is shorter than it says")
         self._areas = [
-            np.ndarray((self._capacity, 2), np.float32, memory.buf, self._area_offset(area)) for area in range(2)
+            np.ndarray((self._capacity, 2), np.float32, memory.buf, self._area_offset(area)) for area in range(_AREAS)
         ]
+
+    def _band(self, geometry: Geometry) -> tuple[int, int]:
+        return band_of(self._load("band"), geometry.frames, geometry.rate)
 
     def _slot(self, sequence: str, field: str, words: int, count: int | None = None) -> list[int]:
         """The complete one of two slots. Its writer, even killed, never leaves a reader waiting."""

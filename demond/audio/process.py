@@ -199,7 +199,7 @@ class _Wiring:
         self.missing: list[str] = []
         """Named by the user, and not there."""
         self.incomplete = False
-        """A port is there that does not take connections yet: its client is still starting."""
+        """A client came or went while we looked, and its ports are not what they seemed: look again soon."""
 
     @property
     def connected(self) -> list[str]:
@@ -207,8 +207,12 @@ class _Wiring:
 
     def connect(self) -> int:
         """Makes what connections can be made now; returns how many."""
-        there = {port.name for port in self._client.get_ports(is_audio=True, is_input=True)}
-        pairs = self._pairs()
+        try:
+            there = {port.name for port in self._client.get_ports(is_audio=True, is_input=True)}
+            pairs = self._pairs()
+        except jack.JackError:  # JACK-Client lists names, then asks for each; one may have gone in between
+            self.incomplete = True
+            return 0
         self.missing = [target for _, target in pairs if target not in there]
         self._met = {pair: None for pair in self._met if pair[1] in there}
         made = 0

@@ -63,7 +63,7 @@ def knobs(host: Host = HOST, port: Port = PORT, as_json: Json = False) -> None:
         within = f"{heard[knob.kind]:.0f} ms" if knob.kind in heard else ""
         table.add_row(knob.name, knob.kind.value, within, span, knob.format(knob.default), knob.text)
     out.print(table)
-    out.print("\nshared acts one tick later, slot one schedule later, output at the next period.")
+    out.print("\nshared acts one tick later, slot three (in full a schedule) later, output at the next period.")
 
 
 def _heard_within(host: str, port: int) -> dict[Kind, float]:

@@ -6,11 +6,24 @@ and decides how a batch is run; the ring owns the slots and decides what is run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """What one row of a forward attends to and follows. The same object stands for the same tensors."""
+
+    context: Tensor
+    """[1,T,128]."""
+    kv: Tensor
+    """[layers,2,1,K,L,D] of the condition, with its own length L."""
+    mask: Tensor | None
+    """[1,L] added to the attention scores, or none."""
 
 
 class Backend(Protocol):
@@ -20,21 +33,31 @@ class Backend(Protocol):
     """As the user reads it: `eager`, `graph`, `tensorrt`."""
     device: torch.device
     """Where the tensors of the ring live."""
+    most: int
+    """The most rows that one forward takes."""
 
     def prepare(self, batch: int, frames: int, length: int) -> None:
-        """Makes ready for up to `batch` rows of `frames` latent frames and `length` condition tokens.
+        """Makes ready for `batch` slots, so for forwards of up to twice as many rows, of `frames` latent frames and
+        `length` condition tokens.
 
         Builds tables, compiles, captures, runs once: whatever would make the first tick slow. May be called again
         when the geometry changes; returns when the next tick will be as fast as any.
         """
 
+    def retuned(self, tensors: Mapping[str, Tensor]) -> Backend:
+        """The same network with these weights (names of `DiT.state_dict()`) in place of its own; shares all others.
+
+        May be called in another thread while this backend runs; it goes on working as before. What has been prepared
+        need not be prepared again; keys and values of conditions belong to the weights that made them. Raises
+        `ValueError` for a tensor that is none of the network's, or has another shape, dtype or device.
+        """
+
     def keys_values(self, states: Tensor) -> Tensor:
         """Encoder states [1,L,E] -> keys and values of every layer [layers,2,1,K,L,D], once per condition."""
 
-    def velocity(self, x: Tensor, t: Sequence[float], context: Tensor, kv: Tensor, mask: Tensor | None) -> Tensor:
-        """The velocity [B,T,64] in fp32 at `x` [B,T,64] and times `t` (B numbers in 0–1).
+    def velocity(self, x: Tensor, t: Sequence[float], sides: Sequence[Side]) -> Tensor:
+        """The velocity [R,T,64] in fp32 at `x` [R,T,64], times `t` (0–1) and `sides`, R of each.
 
-        `context` [B or 1,T,128], `kv` [layers,2,B or 1,K,L,D] and `mask` [B or 1,L] broadcast over the batch. The
-        result is the caller's to keep: it is never a view of a buffer that the next call overwrites. A row does not
-        depend on the other rows.
+        The result is the caller's to keep: it is never a view of a buffer that the next call overwrites. A row does
+        not depend on the other rows, nor on the lengths of their conditions.
         """

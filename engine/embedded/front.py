@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.conditioning import Condition, checked_text
+from engine.conditioning import Condition, Prompt, PromptError, checked
 from engine.geometry import CHANNELS
 
 _HARMONICS = 16
@@ -78,6 +78,7 @@ class Reading:
 class TagConditioner(nn.Module):
     """See `engine.conditioning.Conditioner`."""
 
+    takes_timbre = takes_lyrics = False
     hint_down: Tensor
     hint_up: Tensor
     silence_latent: Tensor
@@ -110,24 +111,37 @@ class TagConditioner(nn.Module):
         """The latents [frames,64] of silence, all of them the same."""
         return self.silence_latent[0, :1].expand(frames, -1)
 
-    def encode(
-        self, text: str, bpm: float | None = None, key: str | None = None, seconds: float | None = None
-    ) -> Condition:
+    def encode(self, prompt: Prompt, *, seconds: float | None = None, timbre: Tensor | None = None) -> Condition:
         """See `engine.conditioning.Conditioner`. The length of the loop changes nothing."""
-        reading = self.read(checked_text(text))
-        if key is not None:
-            self._read_key(key.lower(), reading)
-        if bpm is not None:
-            reading.bpm = bpm
+        prompt = checked(prompt)
+        reading = self.read(prompt.text)
+        if prompt.key is not None:
+            key = _plain(prompt.key).strip()
+            if not (found := _KEY.fullmatch(key) or _KEY.fullmatch(f"in {key}")):
+                raise PromptError(f"{prompt.key!r} is no key such as 'a minor' or 'f# dorian'")
+            reading.words.pop("mode", None)
+            reading.words |= _key_words(found)
+        if prompt.bpm is not None:
+            reading.bpm = prompt.bpm
         rows = [self.vocabulary.index(reading.words[g]) if g in reading.words else 0 for g in _GROUPS]
         tokens = self.words(torch.tensor(rows, device=self.slot.device))
         states = torch.cat((tokens[:1], self._tempo(reading), tokens[1:])) + self.slot
-        return Condition(states[None].detach(), "; ".join(reading.remarks))
+        unread = {
+            "lyrics": prompt.lyrics,
+            "a time signature": prompt.time_signature not in (None, "4/4"),
+            "a timbre clip": timbre is not None,
+        }
+        remarks = [*reading.remarks, *(_unread(what) for what, given in unread.items() if given)]
+        return Condition(states[None].detach(), "; ".join(remarks))
+
+    def null(self) -> Condition:
+        """See `engine.conditioning.Conditioner`. Nine null rows, which training left a whole condition out as."""
+        return Condition(self.encode(Prompt("")).states)
 
     def read(self, text: str) -> Reading:
         """The tags, tempo and key in `text`, any unicode."""
         reading = Reading()
-        rest = unicodedata.normalize("NFKC", text).casefold().replace("♯", "#").replace("♭", "b")
+        rest = _plain(text)
         if found := _BPM.search(rest):
             reading.bpm = float(found[1] or found[2])
             rest = _BPM.sub(" , ", rest)
@@ -166,12 +180,7 @@ class TagConditioner(nn.Module):
         found = _KEY.search(text)
         if not found:
             return text
-        accidental = {"sharp": "#", "flat": "b", None: ""}
-        note, sign = (found[1], found[2]) if found[1] else (found[4], found[5])
-        root = note + accidental.get(sign, sign or "")
-        reading.words["root"] = f"root {_FLATS.get(root, root)}"
-        if found[3]:
-            reading.words["mode"] = f"mode {_MODES.get(found[3], found[3])}"
+        reading.words |= _key_words(found)
         return f"{text[: found.start()]} , {text[found.end() :]}"
 
     def _tempo(self, reading: Reading) -> Tensor:
@@ -199,6 +208,23 @@ class TagConditioner(nn.Module):
         y = F.interpolate(y, scale_factor=float(_POOL), mode="linear", align_corners=False)
         hint: Tensor = y[0, :, :frames].T @ self.hint_up.T
         return hint
+
+
+def _key_words(found: re.Match[str]) -> dict[str, str]:
+    """The words of the vocabulary for a key that `_KEY` found."""
+    accidental = {"sharp": "#", "flat": "b", None: ""}
+    note, sign = (found[1], found[2]) if found[1] else (found[4], found[5])
+    root = note + accidental.get(sign, sign or "")
+    words = {"root": f"root {_FLATS.get(root, root)}"}
+    return words | ({"mode": f"mode {_MODES.get(found[3], found[3])}"} if found[3] else {})
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold().replace("♯", "#").replace("♭", "b")
+
+
+def _unread(what: str) -> str:
+    return f"the built-in model does not know {what}, which was left out"
 
 
 def _remark(reading: Reading, sentence: str) -> None:

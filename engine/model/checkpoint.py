@@ -35,6 +35,8 @@ _ORIGINAL = (
     ("proj_in.1.", "proj_in_conv."),
     ("proj_out.1.", "proj_out_conv."),
 )
+_BESIDE = ("encoder.", "tokenizer.", "detokenizer.", "null_condition_emb")
+"""How tensors begin that the original release keeps in one file with the transformer's."""
 _NAMED = 6
 """Tensor names listed in an error before it says how many more there are."""
 
@@ -89,21 +91,26 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing; a checkpoint in the diffusers layout has one") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} does not hold a JSON object")
     return config
 
 
-def read_tensors(folder: Path, progress: Callable[[float], None] = lambda share: None) -> dict[str, Tensor]:
-    """All tensors of one part, by the names in its files. Raises :class:`CheckpointError`."""
+def read_tensors(
+    folder: Path, progress: Callable[[float], None] = lambda share: None, without: tuple[str, ...] = ()
+) -> dict[str, Tensor]:
+    """The tensors of one part, by the names in its files; names that begin with one of `without` are not read.
+
+    Raises :class:`CheckpointError`.
+    """
     tensors: dict[str, Tensor] = {}
     files = _weight_files(folder)
     for i, path in enumerate(files):
         try:
             with safe_open(path, framework="pt") as file:
-                names = list(file.keys())
+                names = [name for name in file.keys() if not name.startswith(without)]  # noqa: SIM118
                 for j, name in enumerate(names):
                     tensors[name] = file.get_tensor(name).clone()  # not the file's own pages: it may be replaced
                     progress((i + (j + 1) / len(names)) / len(files))
@@ -195,10 +202,7 @@ def tensor_shapes(s: Sizes) -> dict[str, tuple[int, ...]]:
 
 
 def diffusers_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The transformer's tensors under diffusers' names, from either naming.
-
-    The original release keeps the transformer under `decoder.` beside the encoders, which are left out here.
-    """
+    """The transformer's tensors under diffusers' names, from either naming; the original begins with `decoder.`"""
     if not any(name.startswith("decoder.") for name in tensors):
         own = {"decoder." + name: tensor for name, tensor in tensors.items()}
     else:
@@ -229,6 +233,15 @@ def read_transformer_sizes(root: Path) -> Sizes:
         raise CheckpointError(f"{folder / 'config.json'} cannot be played: {error}") from None
 
 
+def read_turbo(root: Path) -> bool:
+    """Whether the checkpoint `root` is distilled to few steps and has guidance built in, as its config says.
+
+    Base and SFT checkpoints are not: they want guidance and more steps. Raises :class:`CheckpointError`.
+    """
+    config = read_config(_transformer_folder(root))
+    return config.get("is_turbo") is True or "turbo" in str(config.get("model_version")).lower()
+
+
 def load_transformer(
     root: Path, device: torch.device, dtype: torch.dtype, progress: Progress = lambda stage, share: None
 ) -> DiT:
@@ -237,7 +250,7 @@ def load_transformer(
     The time embedding stays in fp32 whatever `dtype` is. Raises :class:`CheckpointError`.
     """
     folder, sizes = _transformer_folder(root), read_transformer_sizes(root)
-    tensors = diffusers_names(read_tensors(folder, lambda share: progress("transformer", share)))
+    tensors = diffusers_names(read_tensors(folder, lambda share: progress("transformer", share), _BESIDE))
     check_shapes(tensor_shapes(sizes), tensors, folder)
     with torch.device("meta"):
         model = DiT(sizes, bf16_grid=dtype == torch.bfloat16)

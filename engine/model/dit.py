@@ -12,7 +12,7 @@ H query heads, K key/value heads, D head width.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -191,6 +191,8 @@ class DiT(nn.Module):
         s, patch = sizes, sizes.patch_size
         self.proj_in = nn.Linear(patch * s.in_channels, s.hidden_size)
         self.time_embed = TimeEmbedding(s)
+        self.time_embed_r = TimeEmbedding(s)
+        self._constant: Tensor | None = None
         self.condition_embedder = nn.Linear(s.encoder_hidden_size, s.hidden_size)
         self.layers = nn.ModuleList(Block(s) for _ in range(s.num_hidden_layers))
         self.norm_out = RMSNorm(s.hidden_size, s.rms_norm_eps)
@@ -199,10 +201,34 @@ class DiT(nn.Module):
         self._tables: dict[tuple[int, torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor | None]] = {}
         self.register_load_state_dict_pre_hook(_fuse)  # type: ignore[no-untyped-call]
 
+    def retuned(self, tensors: Mapping[str, Tensor]) -> DiT:
+        """The same network with these weights, by our names, in place of its own; all others are shared.
+
+        This one is not touched, so it may go on running in another thread. Raises `ValueError` for a tensor that is
+        none of the network's, or has another shape, dtype or device.
+        """
+        state = self.state_dict()
+        for name, tensor in tensors.items():
+            if name not in state:
+                raise ValueError(f"the network has no weight {name}")
+            old = state[name]
+            if (tensor.shape, tensor.dtype, tensor.device) != (old.shape, old.dtype, old.device):
+                raise ValueError(
+                    f"{name} is {tuple(tensor.shape)} in {tensor.dtype} on {tensor.device}, "
+                    f"and the network wants {tuple(old.shape)} in {old.dtype} on {old.device}"
+                )
+        with torch.device("meta"):
+            twin = DiT(self.sizes, bf16_grid=self.bf16_grid).requires_grad_(False)  # before weights of inference mode
+        twin.load_state_dict({**state, **tensors}, assign=True)
+        twin._tables = self._tables
+        return twin.train(self.training)
+
     def modulation(self, t: Tensor) -> Tensor:
         """Times `t` [B] in 0–1 -> modulation rows [B,7,d] in fp32, for :meth:`forward`."""
         t1000 = (t.bfloat16() * 1000).float() if self.bf16_grid else t.float() * 1000
-        rows: Tensor = self.time_embed(t1000)
+        if self._constant is None:  # t - r is always 0
+            self._constant = self.time_embed_r(torch.zeros(1, device=t.device))
+        rows: Tensor = self.time_embed(t1000) + self._constant
         return rows
 
     def keys_values(self, states: Tensor) -> Tensor:
@@ -262,12 +288,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
-def _fuse(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
-    """Turns diffusers' tensors into ours while they are loaded; tensors that are fused already pass untouched.
-
-    `time_embed_r` only ever sees t - r = 0, so its output is a constant: its rows join the bias of `time_proj`, its
-    embedding joins the output table, and it is gone.
-    """
+def _fuse(module: DiT, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
+    """Turns diffusers' tensors into ours while they are loaded; tensors that are fused already pass untouched."""
+    module._constant = None
     for name in [n for n in state if n.startswith(prefix)]:
         stem, _, leaf = name.removesuffix(".weight").rpartition(".")
         if leaf == "to_q" and stem.endswith("self_attn"):
@@ -288,15 +311,32 @@ def _fuse(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest: objec
         w = state.pop(f"{prefix}proj_out_conv.weight")  # [d, channels, patch] -> [patch * channels, d]
         state[f"{prefix}proj_out.weight"] = w.permute(2, 1, 0).flatten(0, 1)
         state[f"{prefix}proj_out.bias"] = state.pop(f"{prefix}proj_out_conv.bias").repeat(w.shape[2])
-    if f"{prefix}time_embed_r.linear_1.weight" in state:
-        r = {
-            n.removeprefix(f"{prefix}time_embed_r."): state.pop(n).float()
-            for n in list(state)
-            if n.startswith(f"{prefix}time_embed_r.")
-        }
-        zero = torch.cat((torch.ones(_TIME_CHANNELS // 2), torch.zeros(_TIME_CHANNELS // 2)))  # cos 0, sin 0
-        e = F.linear(zero.to(r["linear_1.weight"].device), r["linear_1.weight"], r["linear_1.bias"])
-        e = F.linear(F.silu(e), r["linear_2.weight"], r["linear_2.bias"])
-        rows = F.linear(F.silu(e), r["time_proj.weight"], r["time_proj.bias"])
-        for name, constant in ((f"{prefix}time_embed.time_proj.bias", rows), (f"{prefix}scale_shift_table", e)):
-            state[name] = (state[name].float() + constant).to(state[name].dtype)
+
+
+def place(name: str, s: Sizes) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """Where a weight of diffusers' lies in ours: our name, and the view of our tensor that has its shape and order.
+
+    The inverse of what loading does, for whoever changes a part of a fused matrix.
+    """
+    stem, _, leaf = name.removesuffix(".weight").rpartition(".")
+    q, k = s.num_attention_heads * s.head_dim, s.num_key_value_heads * s.head_dim
+    own: dict[str, tuple[str, slice]] = {
+        "gate_proj": ("gate_up", slice(s.intermediate_size)),
+        "up_proj": ("gate_up", slice(s.intermediate_size, None)),
+        "down_proj": ("down", slice(None)),
+    }
+    if stem.endswith("self_attn"):
+        parts = {"to_q": slice(q), "to_k": slice(q, q + k), "to_v": slice(q + k, None)}
+        own = {part: ("qkv", rows) for part, rows in parts.items()}
+    elif stem.endswith("cross_attn"):
+        own = {"to_q": ("q", slice(None)), "to_k": ("kv", slice(k)), "to_v": ("kv", slice(k, None))}
+    elif stem.endswith("to_out"):
+        return f"{stem.removesuffix('to_out')}out.weight", lambda w: w
+    if leaf in own:
+        matrix, rows = own[leaf]
+        return f"{stem}.{matrix}.weight", lambda w: w[rows]
+    if name == "proj_in_conv.weight":
+        return "proj_in.weight", lambda w: w.unflatten(1, (s.patch_size, -1)).transpose(1, 2)
+    if name == "proj_out_conv.weight":
+        return "proj_out.weight", lambda w: w.unflatten(0, (s.patch_size, -1)).permute(2, 1, 0)
+    return name, lambda w: w

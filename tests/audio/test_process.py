@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -11,11 +12,13 @@ import threading
 import time
 from pathlib import Path
 
+import jack
 import numpy as np
 import pytest
 
 from demond import jack_server
 from demond.audio.loop import SharedLoop
+from demond.audio.process import _Wiring
 from demond.messages import Channel, Fatal
 from tests.audio.playing import audio_process, frame_numbers, ramp, shared_loop
 from tests.jack import running_jackd, set_period, unused_name, wait_for
@@ -333,6 +336,26 @@ def test_ports_that_appear_later_are_connected() -> None:
                 heard = later.audio
             assert heard[-1000:, 0].any()
             assert not heard[:, 1].any()
+
+
+def test_a_client_that_goes_while_its_ports_are_listed_does_not_cost_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with running_jackd() as server, contextlib.ExitStack() as stack:
+        client = jack.Client("demond", no_start_server=True, servername=server.name)
+        stack.callback(client.close)
+        wiring = _Wiring(client, (client.outports.register("out_1"), client.outports.register("out_2")), "auto")
+        client.activate()
+
+        def gone(name: str) -> jack.Port:
+            raise jack.JackError(f"Port {name!r} not available")
+
+        with monkeypatch.context() as leaving:
+            leaving.setattr(client, "get_port_by_name", gone)
+            assert wiring.connect() == 0
+            assert wiring.incomplete
+        assert wiring.connect() == 2
+        assert not wiring.incomplete
 
 
 def test_a_taken_name_is_said_and_waited_out() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,30 +10,18 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from engine import Session, embedded
 from engine.backends.eager import EagerBackend
-from engine.conditioning import Condition
+from engine.curves import Curves
 from engine.guide import Guides
-from engine.model.dit import DiT, Sizes
+from engine.model.checkpoint import read_transformer_sizes
+from tests.engine.parts import FRAMES, gaussian, random_backend, random_guides, random_source, single_threaded
+from tests.engine.playing import Player
 
-torch.set_num_threads(1)
-
-SIZES = Sizes(
-    hidden_size=64,
-    intermediate_size=96,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    head_dim=32,
-    encoder_hidden_size=24,
-)
-FRAMES = 50
-
-
-def gaussian(*shape: int, seed: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+single_threaded()
 
 
 @pytest.fixture(autouse=True)
@@ -44,29 +33,23 @@ def _denormals() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def backend() -> EagerBackend:
-    """An eager backend over a random transformer whose velocities are as large as real ones."""
-    model = DiT(SIZES)
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.dim() > 1:
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) / parameter.shape[-1] ** 0.5)
-            elif "norm" not in name:
-                parameter.zero_()
-    backend = EagerBackend(model.eval().requires_grad_(False))
-    backend.prepare(4, FRAMES, 6)
-    return backend
+    return random_backend()
 
 
 @pytest.fixture
-def guides(backend: EagerBackend) -> Guides:
-    a, b = Condition(gaussian(1, 6, 24, seed=1)), Condition(gaussian(1, 4, 24, seed=2))
-    return Guides(backend, gaussian(FRAMES, 64, seed=3), torch.zeros(FRAMES, 64), a, b)
+def guides(backend: EagerBackend, source: Tensor) -> Guides:
+    return random_guides(backend, source)
 
 
 @pytest.fixture(scope="session")
 def source() -> Tensor:
-    return gaussian(FRAMES, 64, seed=4)
+    return random_source()
+
+
+@pytest.fixture(scope="session")
+def curves(backend: EagerBackend) -> Curves:
+    """None drawn."""
+    return Curves(FRAMES, backend.device)
 
 
 @pytest.fixture(scope="session")
@@ -82,4 +65,61 @@ def two_seconds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def session(two_seconds: Path) -> Iterator[Session]:
     session = Session(source=two_seconds, device="cpu", threads=1)
     yield session
+    session.close()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole ACE-Step checkpoint, small and random."""
+    from tests.engine import tiny_ace_step  # imports both libraries, which takes seconds
+
+    return tiny_ace_step.write(tmp_path_factory.mktemp("checkpoints") / "tiny-turbo")
+
+
+@pytest.fixture
+def copy(tiny: Path, tmp_path: Path) -> Path:
+    """The checkpoint again, to be damaged."""
+    return Path(shutil.copytree(tiny, tmp_path / "damaged"))
+
+
+def _part(folder: Path, first: int, frames: int) -> Path:
+    """Of the built-in clip."""
+    audio, rate = soundfile.read(embedded.CLIP, start=first, frames=frames, dtype="float32")
+    soundfile.write(folder / "part.wav", np.asarray(audio), rate, subtype="FLOAT")
+    return folder / "part.wav"
+
+
+@pytest.fixture(scope="session")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another part of the built-in clip, and shorter: a second and a half."""
+    return _part(tmp_path_factory.mktemp("other"), 240_000, 72_000)
+
+
+@pytest.fixture(scope="session")
+def six_seconds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Long enough for windows."""
+    return _part(tmp_path_factory.mktemp("long"), 0, 288_000)
+
+
+@pytest.fixture(scope="session")
+def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Changes every layer's own queries, and its keys and values for the prompt, of the built-in model."""
+    sizes = read_transformer_sizes(embedded.CHECKPOINT)
+    tensors = {}
+    for layer in range(sizes.num_hidden_layers):
+        for name in ("self_attn.to_q", "cross_attn.to_k", "cross_attn.to_v"):
+            rows = sizes.head_dim * (sizes.num_attention_heads if name[-1] == "q" else sizes.num_key_value_heads)
+            stem = f"layers.{layer}.{name}"
+            tensors[f"{stem}.lora_A.weight"] = gaussian(4, sizes.hidden_size, seed=layer) / 16
+            tensors[f"{stem}.lora_B.weight"] = gaussian(rows, 4, seed=100 + layer) / 16
+    path = tmp_path_factory.mktemp("lora") / "warm.safetensors"
+    save_file(tensors, path)
+    return path
+
+
+@pytest.fixture
+def player(two_seconds: Path) -> Iterator[Player]:
+    """A session of its own that plays."""
+    session = Session(source=two_seconds, device="cpu", threads=1)
+    yield Player(session)
     session.close()

@@ -1,38 +1,26 @@
-"""A whole ACE-Step checkpoint: what it hears is what diffusers' pipeline would hear, and it plays."""
+"""Conditions of a whole ACE-Step checkpoint: what it hears is what diffusers' pipeline would hear."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any, NoReturn
+from types import SimpleNamespace
+from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 from diffusers import AceStepPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine import CheckpointError, Knobs, Session
-from engine.ace_step import AceStepConditioner
-from engine.conditioning import Conditioner, load_conditioner
-from engine.offline import VirtualPort
+from engine.ace_step import AceStepConditioner, pieces
+from engine.conditioning import Conditioner, Prompt, Task, load_conditioner
 from tests.engine import tiny_ace_step
-from tests.engine.conftest import gaussian
+from tests.engine.parts import gaussian
 
 CPU = torch.device("cpu")
 PROMPT = "ambient, 100 bpm, a minor, 4/4"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_ace_step.write(tmp_path_factory.mktemp("checkpoints") / "tiny-turbo")
 
 
 @pytest.fixture(scope="module")
@@ -50,34 +38,26 @@ def pipeline(tiny: Path) -> Any:
     return reference(tiny)
 
 
-@pytest.fixture(scope="module")
-def one_second(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """25 frames, an odd number."""
-    path = tmp_path_factory.mktemp("source") / "hum.wav"
-    seconds = np.arange(48_000) / 48_000
-    soundfile.write(path, 0.3 * np.sin(2 * np.pi * 220 * seconds)[:, None].repeat(2, 1), 48_000)
-    return path
-
-
-@pytest.fixture
-def copy(tiny: Path, tmp_path: Path) -> Path:
-    """The checkpoint again, to be damaged."""
-    return Path(shutil.copytree(tiny, tmp_path / "damaged"))
-
-
 @torch.inference_mode()
-def states_of(pipeline: Any, caption: str, *, xl: bool = False, **metas: Any) -> Tensor:
-    """Encoder states as the pipeline's own methods make them, its forward included."""
-    instruction = pipeline._get_task_instruction("cover" if pipeline.audio_tokenizer else "text2music")
-    text, text_mask, lyrics, lyrics_mask = pipeline.encode_prompt(
-        caption, "[Instrumental]", CPU, instruction=instruction, **metas
+def states_of(
+    pipeline: Any,
+    caption: str,
+    lyrics: str = "[Instrumental]",
+    *,
+    task: str = "cover",
+    timbre: Tensor | None = None,
+    xl: bool = False,
+    **fields: Any,
+) -> Tensor:
+    """Encoder states as the pipeline's own methods make them, its forward included. `timbre` is [750,64]."""
+    text, text_mask, lyrics_, lyrics_mask = pipeline.encode_prompt(
+        caption, lyrics, CPU, instruction=pipeline._get_task_instruction(task), **fields
     )
     encoder = pipeline.condition_encoder
     if xl:
         encoder.timbre_encoder.embed_tokens = ClassToken(encoder.timbre_encoder)
-    states, mask = encoder(
-        text, text_mask, lyrics, lyrics_mask, encoder.silence_latent[:, :750], torch.zeros(1).long()
-    )
+    sound = encoder.silence_latent[:, :750] if timbre is None else timbre[None]
+    states, mask = encoder(text, text_mask, lyrics_, lyrics_mask, sound, torch.zeros(1).long())
     assert mask.all()
     return states  # type: ignore[no-any-return]
 
@@ -105,22 +85,116 @@ class ClassToken(torch.nn.Module):
 def test_states_are_those_of_the_pipeline(
     conditioner: Conditioner, pipeline: Any, text: str, caption: str, metas: dict[str, Any]
 ) -> None:
-    states = conditioner.encode(text, seconds=16.4).states
+    states = conditioner.encode(Prompt(text), seconds=16.4).states
     wanted = states_of(pipeline, caption, audio_duration=16.4, **metas)
     assert states.shape == wanted.shape
     assert (states - wanted).abs().max() < 1e-5
     assert states.dtype == torch.float32
 
 
+def test_lyrics_and_fields_are_those_of_the_pipeline(conditioner: Conditioner, pipeline: Any) -> None:
+    lyrics = "[Verse]\nÖde Straßen, weiter Weg {0}\n\n[Chorus]\n東京 ♥\n"
+    prompt = Prompt("techno, 90 bpm, 3/4", lyrics, "de", bpm=141, key="e flat minor", time_signature="6/8")
+    condition = conditioner.encode(prompt, seconds=20)
+    wanted = states_of(
+        pipeline,
+        "techno",
+        lyrics,
+        vocal_language="de",
+        audio_duration=20,
+        bpm=141,
+        keyscale="Eb minor",
+        timesignature="6",
+    )
+    assert condition.states.shape == wanted.shape
+    assert (condition.states - wanted).abs().max() < 1e-5
+    assert condition.remark == ""
+
+
+def test_every_task_has_its_own_instruction(conditioner: Conditioner, pipeline: Any) -> None:
+    condition = conditioner.encode(Prompt("ambient"), seconds=16)
+    for task, states in (("cover", condition.states), ("text2music", condition.free), ("repaint", condition.repaint)):
+        assert states is not None
+        wanted = states_of(pipeline, "ambient", task=task, audio_duration=16)
+        assert states.shape == wanted.shape
+        assert (states - wanted).abs().max() < 1e-5
+
+
+def test_without_hints_the_model_is_told_to_play_freely(copy: Path, pipeline: Any) -> None:
+    shutil.rmtree(copy / "audio_tokenizer")
+    condition = load_conditioner(copy, CPU).encode(Prompt("ambient"), seconds=16)
+    wanted = states_of(pipeline, "ambient", task="text2music", audio_duration=16)
+    assert (condition.states - wanted).abs().max() < 1e-5
+    assert condition.free is None
+    assert condition.repaint is not None
+
+
+@pytest.mark.parametrize("frames", [75, 300, 750, 1_200])
+def test_a_clip_of_timbre_is_heard_as_the_pipeline_hears_it(
+    conditioner: Conditioner, pipeline: Any, frames: int
+) -> None:
+    """Through a VAE that averages every frame on its own, so that joints between pieces make no difference."""
+
+    def averages(audio: Tensor) -> Any:
+        latents = audio.unflatten(-1, (-1, 1_920)).mean(-1).repeat_interleave(32, dim=1)
+        return SimpleNamespace(latent_dist=SimpleNamespace(sample=lambda: latents))
+
+    vae = SimpleNamespace(encode=averages, dtype=torch.float32)
+    audio = gaussian(2, frames, seed=6).repeat_interleave(1_920, dim=1)
+    heard, _ = type(pipeline).prepare_reference_audio_latents(
+        SimpleNamespace(vae=vae, sample_rate=48_000), audio, 1, CPU, torch.float32
+    )
+    clip = averages(audio[None]).latent_dist.sample()[0].T
+    assert (pieces(clip) - heard[0]).abs().max() < 1e-5
+    states = conditioner.encode(Prompt("ambient"), seconds=30, timbre=clip).states
+    assert (states - states_of(pipeline, "ambient", timbre=heard[0], audio_duration=30)).abs().max() < 1e-5
+
+
+def test_timbre_runs_from_silence_to_the_clip_under_every_task(conditioner: Conditioner) -> None:
+    prompt, clip = Prompt("ambient"), gaussian(300, 64, seed=7)
+    sounding, without = conditioner.encode(prompt, timbre=clip), conditioner.encode(prompt)
+    assert without.silent is None
+    assert sounding.silent is not None
+    assert torch.equal(sounding.silent, without.states)
+    assert ((sounding.states != sounding.silent).any(dim=-1)).sum() == 1
+    tasks: tuple[Task, ...] = ("cover", "text2music", "repaint")
+    for task in tasks:
+        silent, full = without.at(task), sounding.at(task)
+        assert torch.equal(sounding.at(task, 0.0), silent)
+        assert torch.equal(sounding.at(task, 1.0), full)
+        assert torch.allclose(sounding.at(task, 0.25), torch.lerp(silent, full, 0.25), atol=1e-6)
+        assert torch.equal(without.at(task, 0.25), silent)
+
+
+@torch.inference_mode()
+def test_the_null_embedding_as_one_token_is_the_same_as_at_full_length(
+    conditioner: Conditioner, pipeline: Any
+) -> None:
+    null = conditioner.null().states
+    assert torch.equal(null, pipeline.condition_encoder.null_condition_emb)
+    x, context, half = gaussian(1, 50, 64, seed=8), gaussian(1, 50, 128, seed=9), torch.tensor([0.5])
+
+    def velocity(states: Tensor) -> Tensor:
+        return pipeline.transformer(x, half, half, states, context).sample  # type: ignore[no-any-return]
+
+    one = velocity(null)
+    assert (one - velocity(null.expand(1, 70, -1))).abs().max() < 1e-5
+    assert (one - velocity(conditioner.encode(Prompt(PROMPT)).states)).abs().max() > 1e-3
+
+
 def test_the_class_token_of_xl_is_put_back(tmp_path: Path) -> None:
-    root = tiny_ace_step.write(tmp_path / "tiny-xl", xl=True, hints=False)
-    states = load_conditioner(root, CPU).encode("ambient").states
+    root = tiny_ace_step.write(tmp_path / "tiny-xl", xl=True)
+    clip = gaussian(750, 64, seed=7)
+    condition = load_conditioner(root, CPU).encode(Prompt("ambient"), timbre=clip)
     pipeline = reference(root)
-    without = states_of(pipeline, "ambient", audio_duration=30)
-    wanted = states_of(pipeline, "ambient", audio_duration=30, xl=True)
-    assert (states - wanted).abs().max() < 1e-5
-    differs = (states - without).abs().amax(dim=(0, 2)) > 1e-3
+    without = states_of(pipeline, "ambient", timbre=clip, audio_duration=30)
+    wanted = states_of(pipeline, "ambient", timbre=clip, audio_duration=30, xl=True)
+    assert (condition.states - wanted).abs().max() < 1e-5
+    differs = (condition.states - without).abs().amax(dim=(0, 2)) > 1e-3
     assert differs.sum() == 1  # the timbre
+    assert condition.silent is not None
+    silent = states_of(pipeline, "ambient", audio_duration=30)  # the class token is in the pipeline by now
+    assert (condition.silent - silent).abs().max() < 1e-5
 
 
 @torch.inference_mode()
@@ -146,15 +220,34 @@ def test_silence_is_the_checkpoints_own(conditioner: Conditioner, pipeline: Any)
     assert silence.abs().max() > 0
 
 
-def test_a_prompt_is_encoded_once(conditioner: Conditioner) -> None:
-    first = conditioner.encode(PROMPT).states
-    assert conditioner.encode("ambient, a minor, 4/4, 100 bpm").states is first
-    assert conditioner.encode("ambient, a minor, 4/4, 101 bpm").states is not first
-    for i in range(20):
-        conditioner.encode(f"{60 + i} bpm")
-    again = conditioner.encode(PROMPT).states
-    assert again is not first
-    assert torch.equal(again, first)
+def test_a_change_costs_what_was_changed(tiny: Path) -> None:
+    conditioner = load_conditioner(tiny, CPU)
+    assert isinstance(conditioner, AceStepConditioner)
+    runs: dict[str, int] = {}
+
+    def count(name: str, module: torch.nn.Module) -> None:
+        runs[name] = 0
+        module.register_forward_hook(lambda *_: runs.update({name: runs[name] + 1}))
+
+    count("text", conditioner._text_encoder)
+    count("lyrics", conditioner._encoder.lyric_encoder)
+    count("timbre", conditioner._encoder.timbre_encoder)
+    count("hint", conditioner._tokenizer)
+    clip, latents = gaussian(100, 64, seed=1), gaussian(50, 64, seed=2)
+
+    def spent(prompt: Prompt, timbre: Tensor | None = None) -> dict[str, int]:
+        before = dict(runs)
+        conditioner.encode(prompt, timbre=timbre)
+        return {name: runs[name] - before[name] for name in runs if runs[name] != before[name]}
+
+    assert spent(Prompt("house, 100 bpm")) == {"text": 3, "lyrics": 1}
+    assert spent(Prompt("100 bpm, house")) == {}
+    assert spent(Prompt("house", "la la", bpm=100)) == {"lyrics": 1}
+    assert spent(Prompt("techno", "la la", bpm=100)) == {"text": 3}
+    assert spent(Prompt("techno", "la la", bpm=100), clip) == {"timbre": 1}
+    assert spent(Prompt("house, 100 bpm"), clip.clone()) == {}
+    assert torch.equal(conditioner.hint(latents), conditioner.hint(latents.clone()))
+    assert runs["hint"] == 1
 
 
 @pytest.mark.parametrize(
@@ -165,10 +258,15 @@ def test_a_prompt_is_encoded_once(conditioner: Conditioner) -> None:
         ("7/8, 122.5 bpm", "122.5 bpm was read as 123"),
         ("jazz " * 300, "longer than the 256 tokens"),
         ("\ud800 lone", ""),
+        (Prompt("house", "la " * 3_000), "the lyrics are longer than the 2048 tokens"),
+        (Prompt("house", "la la \ud800", "xx"), "did not learn to sing in 'xx'"),
+        (Prompt("house", "", "xx"), ""),
+        (Prompt("", "la la", "ja"), ""),
+        (Prompt("house", time_signature="7/8"), "the model has no 7/8"),
     ],
 )
-def test_remarks_say_what_the_model_does_not_take(conditioner: Conditioner, text: str, remark: str) -> None:
-    said = conditioner.encode(text).remark
+def test_remarks_say_what_the_model_does_not_take(conditioner: Conditioner, text: str | Prompt, remark: str) -> None:
+    said = conditioner.encode(Prompt(text) if isinstance(text, str) else text).remark
     assert remark in said
     assert bool(said) == bool(remark)
 
@@ -177,7 +275,7 @@ def test_in_bf16_states_stay_close_and_positions_exact(tiny: Path, conditioner: 
     coarse = load_conditioner(tiny, CPU, torch.bfloat16)
     assert isinstance(coarse, AceStepConditioner)
     assert coarse._text_encoder.rotary_emb.inv_freq.dtype == torch.float32
-    a, b = coarse.encode(PROMPT).states, conditioner.encode(PROMPT).states
+    a, b = coarse.encode(Prompt(PROMPT)).states, conditioner.encode(Prompt(PROMPT)).states
     assert a.dtype == torch.float32
     assert (a - b).abs().mean() < 0.05 * b.abs().mean()
     assert coarse.hint(gaussian(25, 64, seed=5)).isfinite().all()
@@ -194,156 +292,6 @@ def test_a_text_encoder_as_it_was_published_is_the_same(copy: Path, conditioner:
     tensors = load_file(folder / "model.safetensors")
     head = {"lm_head.weight": tensors["embed_tokens.weight"].clone()}
     save_file({f"model.{name}": tensor for name, tensor in tensors.items()} | head, folder / "model.safetensors")
-    assert torch.equal(load_conditioner(copy, CPU).encode(PROMPT).states, conditioner.encode(PROMPT).states)
-
-
-def test_a_whole_checkpoint_plays(tiny: Path, one_second: Path) -> None:
-    stages: list[str] = []
-    session = Session(
-        checkpoint=tiny,
-        source=one_second,
-        device="cpu",
-        threads=1,
-        progress=lambda stage, share: stages.append(stage),
+    assert torch.equal(
+        load_conditioner(copy, CPU).encode(Prompt(PROMPT)).states, conditioner.encode(Prompt(PROMPT)).states
     )
-    try:
-        assert session.model_name == "tiny-turbo"
-        assert session.frames == 25
-        assert list(dict.fromkeys(stages))[2:6] == [
-            "text encoder",
-            "conditioner",
-            "audio tokenizer",
-            "audio token detokenizer",
-        ]
-        knobs = Knobs(denoise=0.8, hint_strength=0.7)
-        heard = session.render(0.5, knobs)
-        assert heard.shape == (24_000, 2)
-        assert np.isfinite(heard).all()
-        assert np.abs(heard).max() > 0
-        assert np.array_equal(session.render(0.5, knobs), heard)
-        assert not np.array_equal(session.render(0.5, Knobs(denoise=0.8, hint_strength=0.0)), heard)
-
-        session.attach(port := VirtualPort())
-        session.step(knobs)
-        done = session.request_prompt("a", "techno, 140.5 bpm")
-        deadline = time.monotonic() + 20
-        while not done.done() and time.monotonic() < deadline:
-            session.step(knobs)
-        assert done.result(timeout=0) == "140.5 bpm was read as 141, as the model takes whole numbers"
-        assert not np.array_equal(session.render(0.5, knobs), heard)
-        assert np.isfinite(port.loop).all()
-    finally:
-        session.close()
-
-
-def test_all_that_is_missing_is_said_at_once(copy: Path, one_second: Path) -> None:
-    shutil.rmtree(copy / "text_encoder")
-    shutil.rmtree(copy / "tokenizer")
-    (copy / "condition_encoder" / "diffusion_pytorch_model.safetensors").unlink()
-    (copy / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
-    index = {"weight_map": {"a": "part-1.safetensors"}}
-    (copy / "transformer" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
-    stages: list[str] = []
-    with pytest.raises(CheckpointError) as caught:
-        Session(checkpoint=copy, source=one_second, progress=lambda stage, share: stages.append(stage))
-    message = str(caught.value)
-    assert message.startswith(f"{copy} is no whole checkpoint")
-    for fault in (
-        "text_encoder/config.json is missing",
-        "tokenizer/tokenizer.json is missing",
-        "condition_encoder holds no diffusion_pytorch_model.safetensors",
-        "transformer/part-1.safetensors is missing",
-    ):
-        assert fault in message
-    assert "vae" not in message
-    assert not stages  # before anything was loaded
-
-
-@pytest.mark.parametrize("part", ["text_encoder", "condition_encoder", "audio_tokenizer"])
-def test_a_pickle_is_refused(copy: Path, part: str) -> None:
-    (weights,) = (copy / part).glob("*.safetensors")
-    pickle = copy / part / "pytorch_model.bin"
-    torch.save({}, pickle)
-    weights.unlink()
-    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is a pickle, which is never opened"):
-        Session(checkpoint=copy)
-    shutil.copy(pickle, weights)
-    with pytest.raises(CheckpointError, match="is no whole safetensors file"):
-        load_conditioner(copy, CPU)
-
-
-def edit(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-@pytest.mark.parametrize(
-    ("part", "changes", "message"),
-    [
-        ("transformer", {"encoder_hidden_size": 40}, "takes conditions of width 40"),
-        ("text_encoder", {"model_type": "bert"}, "does not describe a qwen3 model of width 24"),
-        ("text_encoder", {"hidden_size": 16}, "does not describe a qwen3 model of width 24"),
-        ("text_encoder", {"vocab_size": 100}, "do not fit its config.json"),
-        ("text_encoder", {"num_hidden_layers": "many"}, "cannot be used"),
-        ("condition_encoder", {"hidden_size": "wide"}, "does not fit together"),
-        ("condition_encoder", {"intermediate_size": 50}, "do not fit its config.json"),
-        ("condition_encoder", {"_class_name": "Elsewhere"}, "demond knows AceStepConditionEncoder"),
-        ("audio_tokenizer", {"num_attention_pooler_hidden_layers": 3}, "do not fit its config.json"),
-    ],
-)
-def test_parts_that_do_not_fit_are_named(copy: Path, part: str, changes: dict[str, Any], message: str) -> None:
-    edit(copy / part / "config.json", **changes)
-    with pytest.raises(CheckpointError, match=message) as caught:
-        load_conditioner(copy, CPU)
-    assert str(copy) in str(caught.value)
-
-
-def test_a_broken_tokenizer_is_named(copy: Path) -> None:
-    (copy / "tokenizer" / "tokenizer.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json cannot be read as a tokenizer"):
-        load_conditioner(copy, CPU)
-
-
-def test_a_checkpoint_that_asks_for_code_or_another_kernel_gets_neither(copy: Path) -> None:
-    (copy / "text_encoder" / "evil.py").write_text("raise SystemExit('code of the checkpoint was run')")
-    edit(
-        copy / "text_encoder" / "config.json",
-        auto_map={"AutoModel": "evil.Model"},
-        _attn_implementation="someone/kernel",
-        attn_implementation="someone/kernel",
-    )
-    conditioner = load_conditioner(copy, CPU)
-    assert isinstance(conditioner, AceStepConditioner)
-    assert conditioner._text_encoder.config._attn_implementation == "sdpa"
-
-
-def test_no_network_is_asked_for(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-
-    def refuse(*arguments: Any, **options: Any) -> NoReturn:
-        asked.append(arguments)
-        raise OSError("there is no network in this test")
-
-    for name in ("connect", "connect_ex", "sendto"):
-        monkeypatch.setattr(socket.socket, name, refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    load_conditioner(tiny, CPU).encode(PROMPT)
-    assert asked == []
-
-
-def test_missing_libraries_are_said_with_the_command_that_brings_them(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    for use in (lambda: Session(checkpoint=tiny), lambda: load_conditioner(tiny, CPU)):
-        with pytest.raises(CheckpointError, match=r"pip install 'demond\[gpu\]'"):
-            use()
-
-
-def test_the_built_in_model_needs_neither_library() -> None:
-    program = (
-        "import sys, torch, engine.conditioning as c, engine.embedded as e, engine\n"
-        "c.load_conditioner(e.CHECKPOINT, torch.device('cpu')).encode('house')\n"
-        "print([name for name in ('diffusers', 'transformers', 'tokenizers') if name in sys.modules])"
-    )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import PromptError, embedded
+from engine.backends import Side
 from engine.backends.eager import EagerBackend
-from engine.conditioning import Condition, blend, load_conditioner
+from engine.conditioning import Condition, Prompt, Task, blend, load_conditioner
 from engine.embedded.front import TagConditioner
-from engine.guide import Guides
-from tests.engine.conftest import gaussian
+from tests.engine.parts import gaussian
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_tags_tempo_and_key_are_read(
     ],
 )
 def test_what_was_not_understood_is_said(front: TagConditioner, text: str, remark: str) -> None:
-    said = front.encode(text).remark
+    said = front.encode(Prompt(text)).remark
     assert remark in said
     assert bool(said) == bool(remark)
 
@@ -72,9 +73,9 @@ def test_any_text_is_a_prompt(text: str) -> None:
     """Whatever unicode it is made of, lone surrogates and control characters included."""
     if "\0" in text:
         with pytest.raises(PromptError):
-            _FRONT.encode(text)
+            _FRONT.encode(Prompt(text))
         return
-    condition = _FRONT.encode(text)
+    condition = _FRONT.encode(Prompt(text))
     assert condition.states.shape == (1, 9, 256)
     assert condition.states.isfinite().all()
 
@@ -84,17 +85,76 @@ _FRONT = load_conditioner(embedded.CHECKPOINT, torch.device("cpu"))
 
 def test_a_prompt_of_endless_length_is_refused(front: TagConditioner) -> None:
     with pytest.raises(PromptError, match="2000 is the most"):
-        front.encode("house " * 1000)
+        front.encode(Prompt("house " * 1000))
 
 
-def test_tempo_and_key_given_apart_win_over_the_text(front: TagConditioner) -> None:
-    apart = front.encode("house 90 bpm c major", bpm=128, key="A minor").states
-    assert torch.equal(apart, front.encode("house, 128 bpm, a minor").states)
+@pytest.mark.parametrize("lyrics", ["la " * 10_000, "la\0la"])
+def test_lyrics_without_end_or_with_a_nul_are_refused(front: TagConditioner, lyrics: str) -> None:
+    with pytest.raises(PromptError, match="the lyrics"):
+        front.encode(Prompt("house", lyrics))
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"bpm": math.nan}, "nan is no tempo"),
+        ({"bpm": math.inf}, "inf is no tempo"),
+        ({"bpm": 0.0}, "0.0 is no tempo"),
+        ({"bpm": -120.0}, "-120.0 is no tempo"),
+        ({"key": "loud"}, "'loud' is no key"),
+        ({"key": "a minor or so"}, "is no key"),
+        ({"language": "English"}, "'English' is no code of a language"),
+        ({"language": "en\n\n# Lyric\nla"}, "is no code of a language"),
+    ],
+)
+def test_a_field_that_holds_something_else_is_refused(
+    front: TagConditioner, field: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PromptError, match=message):
+        front.encode(Prompt("house", **field))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        (Prompt("house 90 bpm c major", bpm=128, key="A minor"), "house, 128 bpm, a minor"),
+        (Prompt("house c major", key="f♯"), "house in f#"),
+        (Prompt("house", key=" E flat dorian "), "house, e flat dorian"),
+        (Prompt("house, a minor", key="", time_signature=""), "house, a minor"),
+        (Prompt("house", time_signature="4/4"), "house"),
+    ],
+)
+def test_fields_win_over_the_text(front: TagConditioner, prompt: Prompt, text: str) -> None:
+    assert torch.equal(front.encode(prompt).states, front.encode(Prompt(text)).states)
+    assert front.encode(prompt).remark == ""
+
+
+def test_what_the_built_in_model_does_not_know_is_said(front: TagConditioner) -> None:
+    assert not front.takes_lyrics
+    assert not front.takes_timbre
+    prompt = Prompt("house", "la la", time_signature="3/4")
+    condition = front.encode(prompt, timbre=gaussian(50, 64, seed=1))
+    for what in ("lyrics", "a time signature", "a timbre clip"):
+        assert f"the built-in model does not know {what}" in condition.remark
+    assert torch.equal(condition.states, front.encode(Prompt("house")).states)
+
+
+def test_the_null_condition_of_the_built_in_model_asks_for_nothing(front: TagConditioner) -> None:
+    null = front.null()
+    assert null.remark == ""
+    assert torch.equal(null.states[0], front.words.weight[0] + front.slot)
+
+
+def test_a_condition_without_tasks_or_timbre_is_the_same_for_all_of_them() -> None:
+    condition = Condition(gaussian(1, 6, 24, seed=1))
+    tasks: tuple[Task, ...] = ("cover", "text2music", "repaint")
+    for task in tasks:
+        assert condition.at(task, 0.5) is condition.states
 
 
 def test_words_that_mean_nothing_change_nothing(front: TagConditioner) -> None:
-    assert torch.equal(front.encode("some music like house").states, front.encode("house").states)
-    assert not torch.equal(front.encode("techno").states, front.encode("house").states)
+    assert torch.equal(front.encode(Prompt("some music like house")).states, front.encode(Prompt("house")).states)
+    assert not torch.equal(front.encode(Prompt("techno")).states, front.encode(Prompt("house")).states)
 
 
 def test_hints_keep_their_rhythm_under_a_turn_of_five_frames(front: TagConditioner) -> None:
@@ -129,28 +189,8 @@ def test_a_longer_prompt_fades_out_to_the_shorter_one(backend: EagerBackend) -> 
 
     def velocity(w: float) -> torch.Tensor:
         states, mask = blend(a, b, w)
-        return backend.velocity(x, [0.5], context, backend.keys_values(states), mask)
+        return backend.velocity(x, [0.5], [Side(context, backend.keys_values(states), mask)])
 
     assert (velocity(0.9999) - velocity(1.0)).abs().max() < 1e-2
     assert (velocity(0.0001) - velocity(0.0)).abs().max() < 1e-2
     assert (velocity(0.5) - velocity(0.0)).abs().max() > 1e-2
-
-
-def test_a_guide_stays_the_same_object_until_something_changes(guides: Guides) -> None:
-    first = guides.at(0.0, 1.0)
-    assert guides.at(0.0, 1.0) is first
-    hinted = guides.at(0.0, 0.5)
-    assert hinted is not first
-    assert hinted.kv is first.kv
-    blended = guides.at(0.5, 0.5)
-    assert blended.context is hinted.context
-    guides.replace("a", Condition(gaussian(1, 5, 24, seed=9)))
-    assert guides.at(0.5, 0.5) is not blended
-
-
-def test_hint_strength_runs_from_silence_to_the_hint(guides: Guides) -> None:
-    silent, hinted = guides.at(0.0, 0.0).context, guides.at(0.0, 1.0).context
-    assert silent.shape == (1, 50, 128)
-    assert (silent[..., :64] == 0).all()
-    assert torch.equal(hinted[0, :, :64], gaussian(50, 64, seed=3))
-    assert (hinted[..., 64:] == 1).all()

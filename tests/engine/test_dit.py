@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 
 import pytest
@@ -9,8 +10,8 @@ import torch
 from diffusers import AceStepTransformer1DModel
 from torch import nn
 
-from engine.model.dit import DiT, Sizes
-from tests.engine.conftest import gaussian
+from engine.model.dit import DiT, Sizes, place
+from tests.engine.parts import gaussian
 
 TOLERANCE = 5e-5
 SIZES = Sizes(
@@ -82,6 +83,60 @@ def test_fused_weights_load_again(ours: DiT) -> None:
     twin = DiT(SIZES)
     twin.load_state_dict(ours.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(twin.parameters(), ours.parameters(), strict=True))
+
+
+def test_every_weight_of_diffusers_is_found_again_inside_ours(ours: DiT, oracle: nn.Module) -> None:
+    state = ours.state_dict()
+    for name, weight in oracle.state_dict().items():
+        if name.endswith(".weight"):
+            own, view = place(name, SIZES)
+            assert torch.equal(view(state[own]), weight), name
+            assert view(state[own]).data_ptr() >= state[own].data_ptr(), name
+            view(state[own]).add_(0)  # a view: writing to it would write to ours
+
+
+@torch.inference_mode()
+def test_a_retuned_network_shares_all_it_did_not_change_and_leaves_the_old_one_alone(ours: DiT) -> None:
+    x, context, states = gaussian(1, 60, 64, seed=1), gaussian(1, 60, 128, seed=2), gaussian(1, 7, 48, seed=3)
+
+    def velocity(model: DiT) -> torch.Tensor:
+        return model(x, model.modulation(torch.tensor([0.6])), context, model.keys_values(states))
+
+    before = velocity(ours)
+    name = "layers.1.self_attn.qkv.weight"
+    twin = ours.retuned({name: 2 * ours.state_dict()[name]})
+    assert not torch.equal(velocity(twin), before)
+    assert torch.equal(velocity(ours), before)
+    old, new = ours.state_dict(), twin.state_dict()
+    assert old.keys() == new.keys()
+    assert {n for n in old if old[n].data_ptr() != new[n].data_ptr()} == {name}
+    assert torch.equal(velocity(twin.retuned({name: old[name]})), before)
+
+
+@torch.inference_mode()
+def test_a_retuned_time_embedding_is_not_answered_from_the_old_one_s_constant(ours: DiT) -> None:
+    t = torch.tensor([0.6])
+    rows = ours.modulation(t)
+    name = "time_embed_r.linear_2.bias"
+    assert not torch.equal(ours.retuned({name: ours.state_dict()[name] + 1}).modulation(t), rows)
+    twin = DiT(SIZES)
+    twin.modulation(t)
+    twin.load_state_dict(ours.state_dict())
+    assert torch.equal(twin.modulation(t), rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "words"),
+    [
+        ("layers.9.extra", torch.zeros(1), "no weight layers.9.extra"),
+        ("norm_out.weight", torch.zeros(3), "wants (96,)"),
+        ("norm_out.weight", torch.zeros(96, dtype=torch.bfloat16), "in torch.bfloat16"),
+        ("norm_out.weight", torch.zeros(96, device="meta"), "on meta"),
+    ],
+)
+def test_a_weight_that_does_not_fit_is_refused(ours: DiT, name: str, tensor: torch.Tensor, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        ours.retuned({name: tensor})
 
 
 def test_the_bf16_grid_rounds_times_as_training_did() -> None:

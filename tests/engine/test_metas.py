@@ -51,15 +51,38 @@ def test_an_odd_time_signature_stays_in_the_caption() -> None:
     assert read_metas("prog rock, 7/8").caption == "prog rock, 7/8"
 
 
-def test_tempo_and_key_given_apart_win_over_the_text() -> None:
-    assert read_metas("house, 900 bpm, c major", bpm=128, key="f sharp minor") == Metas("house", 128, "F# minor")
-    with pytest.raises(PromptError, match="'loud' is no key"):
-        read_metas("house", key="loud")
+def test_what_is_given_apart_wins_over_the_text() -> None:
+    text = "house, 900 bpm, c major, 7/8"
+    metas = read_metas(text, bpm=128, key="f sharp minor", time_signature="6/8")
+    assert metas == Metas("house", 128, "F# minor", "6")
+    assert read_metas("house, 3/4", time_signature="4/4") == Metas("house", None, None, "4")
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"key": "loud"}, "'loud' is no key"),
+        ({"key": "f dorian"}, "'f dorian' is no key"),
+        ({"time_signature": "four"}, "'four' is no time signature"),
+        ({"time_signature": "4"}, "'4' is no time signature"),
+    ],
+)
+def test_a_field_that_is_none_is_refused(field: dict[str, str], message: str) -> None:
+    with pytest.raises(PromptError, match=message):
+        read_metas("house", **field)
+
+
+@pytest.mark.parametrize(("text", "caption"), [("prog rock, 4/4", "prog rock, 7/8"), ("", "7/8")])
+def test_an_odd_time_signature_given_apart_becomes_a_part_of_the_caption(text: str, caption: str) -> None:
+    metas = read_metas(text, time_signature="7/8")
+    assert (metas.caption, metas.time_signature) == (caption, None)
+    assert "the model has no 7/8" in metas.remarks[0]
 
 
 @given(st.text(st.characters(exclude_characters="\0"), max_size=200))
 def test_any_text_is_read_and_no_hole_is_left(text: str) -> None:
     assert "\0" not in read_metas(text).caption
+    assert "\0" not in read_metas(text, time_signature="7/8").caption
 
 
 @given(st.integers(30, 300), st.sampled_from("abcdefg"), st.sampled_from(["", "#", "b", " sharp"]), st.data())

@@ -18,7 +18,7 @@ from engine.geometry import HOP
 from engine.offline import VirtualPort
 from engine.playback import FADE, KEEP, Playback, Write
 from engine.stream import Result
-from tests.engine.conftest import gaussian
+from tests.engine.parts import gaussian
 
 T = 50
 LOOP = T * HOP
@@ -45,7 +45,7 @@ def tones(left: float, right: float) -> Tensor:
 
 
 def result(latent: Tensor, number: int = 1, version: int = 0) -> Result:
-    return Result(latent, number, 0, 7, version, version, (0, T), 1, settled=True)
+    return Result(latent, number, 0, 7, version, version, (0, T), (0, T), 1, settled=True)
 
 
 def heard(latent: Tensor) -> NDArray[np.float32]:
@@ -221,10 +221,10 @@ def test_a_new_rate_keeps_the_music_and_its_place(playback: Playback, port: Virt
 
 def test_an_engine_that_takes_anothers_place_leaves_the_loop_as_it_is(port: VirtualPort) -> None:
     left = np.full((LOOP, 2), 0.25, np.float32)
-    port.replace(48_000, left)
+    port.replace(48_000, left, left)
     Playback(ToneVae(), port, ToneVae().decode(SOURCE), port.clock, keep=True)
     assert np.array_equal(port.loop, left)
-    port.replace(48_000, left[: LOOP // 2])
+    port.replace(48_000, left[: LOOP // 2], left[: LOOP // 2])
     Playback(ToneVae(), port, ToneVae().decode(SOURCE), port.clock, keep=True)
     assert len(port.loop) == LOOP
     assert not np.array_equal(port.loop, left)

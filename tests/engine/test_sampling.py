@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from engine import steps as step
 from engine.noise import noise
-from engine.schedule import admissions, times
-from tests.engine.conftest import gaussian
+from engine.schedule import Admission, times
+from tests.engine.parts import gaussian
 
 unit = st.floats(0, 1, width=32)
 CPU = torch.device("cpu")
@@ -38,7 +38,8 @@ def test_strength_is_continuous(steps: int, denoise: float, shift: float) -> Non
 
 @given(st.integers(1, 16), st.integers(1, 64))
 def test_admission_is_as_even_as_it_can_be(depth: int, steps: int) -> None:
-    plan = [admissions(tick, depth, steps) for tick in range(4 * steps)]
+    admission = Admission(steps, depth)
+    plan = [admission.due(depth) for _ in range(4 * steps)]
     assert plan[0] >= 1
     assert all(sum(plan[i : i + steps]) == depth for i in range(3 * steps))
     ticks = [i for i, n in enumerate(plan) for _ in range(n)]
@@ -46,6 +47,20 @@ def test_admission_is_as_even_as_it_can_be(depth: int, steps: int) -> None:
     assert max(gaps) - min(gaps) <= 1
     if steps % depth == 0:
         assert gaps == {steps // depth} or depth == 1
+
+
+@given(st.integers(1, 16), st.lists(st.integers(1, 8), min_size=1, max_size=40))
+def test_admission_says_when_the_next_slot_is_due_whatever_the_depth_was(steps: int, depths: list[int]) -> None:
+    admission = Admission(steps, depths[0])
+    for depth in depths:
+        admission.due(depth)
+    wait = admission.wait(depths[-1])
+    assert [admission.due(depths[-1]) > 0 for _ in range(wait + 1)] == [False] * wait + [True]
+
+
+def test_the_draws_of_a_seed_share_nothing() -> None:
+    draws = torch.stack([noise(5, 100, CPU, draw).flatten() for draw in range(9)])
+    assert (torch.corrcoef(draws) - torch.eye(9)).abs().max() < 0.05
 
 
 def test_noise_is_a_function_of_seed_and_length_and_leaves_the_global_generator_alone() -> None:
@@ -66,7 +81,7 @@ def test_a_perfect_velocity_leads_to_the_clean_latent_from_anywhere(t: float, se
     x = step.birth(n, x0, t)
     v, at = n - x0, torch.tensor([[[t]]])
     assert (step.clean(x, v, at) - x0).abs().max() < 1e-5
-    assert (step.euler(x, v, -at) - x0).abs().max() < 1e-5
+    assert (x - at * v - x0).abs().max() < 1e-5
 
 
 @given(st.floats(0.0625, 1, width=32), unit)

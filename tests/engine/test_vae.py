@@ -15,7 +15,7 @@ from engine import CheckpointError, embedded
 from engine.geometry import HOP
 from engine.source import load_source
 from engine.vae import OobleckVae, Vae, decode_window, encode_loop, load_vae
-from tests.engine.conftest import gaussian
+from tests.engine.parts import gaussian
 
 CPU = torch.device("cpu")
 

@@ -17,10 +17,12 @@ from demond import strict_yaml
 from demond.knobs import UnknownKnobError
 from demond.session import (
     CURVE_LIMIT,
+    DEPTH,
     DEPTH_LIMIT,
     LONGEST_SECONDS,
     LORA_LIMIT,
     LORA_STRENGTH,
+    STEPS,
     STEPS_LIMIT,
     Prompt,
     Seconds,
@@ -126,8 +128,8 @@ class Engine(_Section):
     checkpoint: Path | None = None
     """A folder in diffusers' layout; none is the model inside."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    depth: Annotated[int, Field(ge=1, le=DEPTH_LIMIT)] = 4
-    steps: Annotated[int, Field(ge=1, le=STEPS_LIMIT)] = 8
+    depth: Annotated[int, Field(ge=1, le=DEPTH_LIMIT)] = DEPTH
+    steps: Annotated[int, Field(ge=1, le=STEPS_LIMIT)] = STEPS
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """CPU threads of a tick; none lets the engine choose."""
     source: Path | Silence | None = None

@@ -149,8 +149,8 @@ class _Play:
             backend=session.backend_name,
             device=session.device_name,
             loop_seconds=session.loop_seconds,
-            depth=session.depth,
-            steps=session.steps,
+            depth=session.setup.depth,
+            steps=session.setup.steps,
         )
 
     def _first_message(self) -> StartEngine | None:

@@ -23,6 +23,7 @@ TEXT_LIMIT = 4_096
 """Characters of a prompt or of lyrics."""
 CURVE_LIMIT = 4_096
 """Points of a curve."""
+DEPTH, STEPS = 4, 8
 DEPTH_LIMIT, STEPS_LIMIT = 8, 64
 LONGEST_SECONDS = 240.0
 """The longest loop."""
@@ -340,16 +341,16 @@ class Session:
         return setting.path if isinstance(setting, _SetPath) else None
 
     @property
-    def steps(self) -> int | None:
-        """Denoising steps; None where the engine's own default holds."""
+    def steps(self) -> int:
+        """Denoising steps."""
         setting = self.get("steps")
-        return setting.count if isinstance(setting, SetSteps) else None
+        return setting.count if isinstance(setting, SetSteps) else STEPS
 
     @property
-    def depth(self) -> int | None:
-        """Slots in flight; None where the engine's own default holds."""
+    def depth(self) -> int:
+        """Slots in flight."""
         setting = self.get("depth")
-        return setting.count if isinstance(setting, SetDepth) else None
+        return setting.count if isinstance(setting, SetDepth) else DEPTH
 
     @property
     def context(self) -> float:

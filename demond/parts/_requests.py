@@ -11,7 +11,7 @@ cannot be granted must not keep the instrument from coming back.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from demond.control import Outcome, RefusedError
 from demond.session import Session, Setting
@@ -33,21 +33,18 @@ class _Request:
     """Engines that died while they worked on it."""
 
 
-@dataclass(slots=True)
 class Requests:
     """The way of settings from whoever asks to the engine, and back where it refuses."""
 
-    played: Session
-    """What the engine has said that it plays: what the next one starts with."""
-    asked: Session = field(init=False)
-    """What was asked for last."""
-    _working: dict[str, _Request] = field(default_factory=dict)
-    _waiting: dict[str, _Request] = field(default_factory=dict)
-    _number: int = 0
-
-    def __post_init__(self) -> None:
-        """Begins with what is played."""
-        self.asked = Session(self.played.settings)
+    def __init__(self, begin: Session) -> None:
+        """`begin` is what the first engine starts with; it is copied."""
+        self.played = Session(begin.settings)
+        """What the engine has said that it plays: what the next one starts with."""
+        self.asked = Session(begin.settings)
+        """What was asked for last."""
+        self._working: dict[str, _Request] = {}
+        self._waiting: dict[str, _Request] = {}
+        self._number = 0
 
     @property
     def idle(self) -> bool:

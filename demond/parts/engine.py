@@ -74,6 +74,8 @@ class EnginePart:
         self.ready: Ready | None = None
         """What it said of its model; of the last engine while there is none."""
         self._seen = time.monotonic()
+        self._answered_ns = 0
+        """When a request was answered last: what the engine said of itself before is not about the change."""
         self.child = Child(
             Plan(
                 "the engine",
@@ -114,7 +116,10 @@ class EnginePart:
             "restarts": self.child.restarts,
             **({} if self.ready is None else self.ready.model_dump(exclude={"type"})),
             "tick": engine.tick,
-            "idle": bool(engine.idle) and engine.knob_version == knob_version and self._requests.idle,
+            "idle": bool(engine.idle)
+            and engine.knob_version == knob_version
+            and engine.heartbeat_ns > self._answered_ns
+            and self._requests.idle,
             "tick_ms_p50": engine.tick_us_p50 / 1000,
             "tick_ms_p99": engine.tick_us_p99 / 1000,
             "decode_ms_p50": engine.decode_us_p50 / 1000,
@@ -208,6 +213,7 @@ class EnginePart:
         return None
 
     def _answer(self, number: int, outcome: Outcome) -> None:
+        self._answered_ns = time.monotonic_ns()
         self._requests.answered(number, outcome)
         self._send()
         self._reports.changed()

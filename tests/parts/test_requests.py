@@ -46,6 +46,14 @@ def test_what_is_asked_for_is_told_at_once_and_played_when_the_engine_says_so() 
     assert asker.requests.idle
 
 
+def test_what_it_begins_with_is_left_alone() -> None:
+    begin = Session([text("first")])
+    requests = Requests(begin)
+    requests.add(text("second"), lambda outcome: None)
+    requests.answered(requests.to_send()[0][0], OK)
+    assert begin.prompt("a").text == "first"
+
+
 def test_a_refusal_restores_what_was_played() -> None:
     asker = Asker()
     asker.ask(text("second"))

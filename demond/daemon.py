@@ -159,7 +159,8 @@ class Daemon:
             except RefusedError as error:
                 session.restore(setting.key, configured.get(setting.key))
                 self._presenter.note(f"{setting.key} is not as it was left: {error}")
-        self._presenter.note(f"everything is as it was left ({file.path}); `demond run --fresh` starts afresh")
+        if kept.knobs or session.settings != configured.settings:
+            self._presenter.note(f"everything is as it was left ({file.path}); `demond run --fresh` starts afresh")
         return session
 
     async def _find_jack(self, stack: contextlib.AsyncExitStack) -> None:

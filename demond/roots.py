@@ -68,25 +68,22 @@ class Roots:
 
         Raises `RefusedError`.
         """
+        loaded = session.loras.get(setting.name) if isinstance(setting, SetLora) else None
         if isinstance(setting, SetLora) and setting.path is None:
+            if loaded is not None:
+                return setting.model_copy(update={"path": loaded.path})
             setting = setting.model_copy(update={"path": self._lora(setting.name, session)})
-            if setting.strength is None:
-                return setting  # taking off a file that is gone must be possible
         found = {name: str(self.find(path)) for name in setting.paths if (path := getattr(setting, name)) is not None}
-        if isinstance(setting, SetLora):
-            other = session.loras.get(setting.name)
-            if other is not None and other.path != found["path"]:
-                words = f"another LoRA called {setting.name} is on, from {other.path}; take it off first"
-                raise RefusedError(409, "busy", words)
+        if loaded is not None and loaded.path != found["path"]:
+            words = f"another LoRA called {loaded.name} is on, from {loaded.path}; take it off first"
+            raise RefusedError(409, "busy", words)
         return setting.model_copy(update=found)
 
     def _lora(self, name: str, session: Session) -> str:
-        loaded = session.loras.get(name)
-        if loaded is not None and loaded.path is not None:
-            return loaded.path
-        file = self._lora_folder and self._lora_folder / f"{name}.safetensors"
-        if file and file.exists():
-            return str(file)
+        if self._lora_folder is not None:
+            for file in (self._lora_folder / f"{name}.safetensors", self._lora_folder / name):
+                if file.exists():
+                    return str(file)
         known = [*session.loras, *(each.stem for each in _listed(self._lora_folder))]
         where = f", nor in {self._lora_folder}" if self._lora_folder else ""
         near = difflib.get_close_matches(name, known, 1)

@@ -47,7 +47,7 @@ class Kept(BaseModel):
     def onto(self, configured: Session) -> Session:
         """The kept settings, on top of what is `configured` now."""
         before, kept, now = Session(self.configured), Session(self.settings), Session(configured.settings)
-        for key in {each.key for each in (*self.configured, *self.settings)}:
+        for key in dict.fromkeys(each.key for each in (*self.configured, *self.settings)):
             if before.get(key) == configured.get(key):
                 now.restore(key, kept.get(key))
         return now

@@ -95,6 +95,9 @@ def test_a_lora_is_found_by_its_name_loaded_or_in_its_folder(roots: Roots, tree:
     assert roots.admitted(named, loaded) == SetLora(
         name="tape", path=str(tree / "more/tape.safetensors"), strength=0.5
     )
+    (tree / "more/tape.safetensors").unlink()
+    taken_off = roots.admitted(SetLora(name="tape", strength=None), loaded)
+    assert taken_off == SetLora(name="tape", path=str(tree / "more/tape.safetensors"), strength=None)
     with pytest.raises(RefusedError, match=r"no LoRA called 'tapes' .*did you mean 'tape'") as refused:
         roots.admitted(SetLora(name="tapes", strength=1), Session())
     assert refused.value.code == 404

@@ -16,26 +16,33 @@ It knows nothing of MIDI, OSC, JACK or files of settings, and can be used as a l
 
 from __future__ import annotations
 
+from engine.changes import OVERTAKEN, RoomError
 from engine.conditioning import Prompt, PromptError
 from engine.geometry import RateError
 from engine.knobs import Knobs
 from engine.lead import Lead
+from engine.lora import LoraError
 from engine.model.checkpoint import CheckpointError
 from engine.performance import Step
 from engine.playback import LoopPort, Write
+from engine.rig import Silence
 from engine.session import DeviceError, Session
 from engine.source import SourceError
 
 __all__ = [
+    "OVERTAKEN",
     "CheckpointError",
     "DeviceError",
     "Knobs",
     "Lead",
     "LoopPort",
+    "LoraError",
     "Prompt",
     "PromptError",
     "RateError",
+    "RoomError",
     "Session",
+    "Silence",
     "SourceError",
     "Step",
     "Write",

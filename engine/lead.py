@@ -8,7 +8,7 @@ frames, and has no clock of its own. Everything it gives is in frames at the por
 - `lead` is what a performer feels after the engine has read a knob: the ticks until the next write, at their 99th
   percentile, then `write_ahead`, then the port's own latency.
 - The stall reserve jumps up by the lateness of a late write, is raised by a tick that is slower than the blocks allow
-  for, before that makes a gap, and halves every eight seconds.
+  for, before that makes a gap, by work that is about to share the machine, and halves every eight seconds.
 """
 
 from __future__ import annotations
@@ -104,6 +104,13 @@ class LeadController:
         """The playhead was `frames` past where a write should have begun."""
         self._late_writes += 1
         self._reserve = min(RESERVE_MOST, self._reserve + (frames + self._period) / self._rate)
+
+    def brace(self) -> None:
+        """Other work is about to share the machine with the ticks: the reserve is raised by what a write that takes
+        twice as long would be late.
+        """
+        expected = self._ticks_between * self._ticks.p99 + self._decodes.p99
+        self._reserve = min(RESERVE_MOST, max(self._reserve, expected))
 
     def consumed(self, frames: int) -> None:
         """The playhead went on by `frames`: the reserve decays with the music, not with the wall clock."""

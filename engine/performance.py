@@ -1,7 +1,7 @@
-"""One ring playing into one loop: a tick and its writes, or the idle top-up.
+"""One rig playing into one loop: a tick and its writes, or the idle top-up.
 
-Used by the session, once for the port it is attached to and once for every render; both run the same code, only the
-port and the clock differ.
+Used by the session for the port it is attached to, for every render, and for the rehearsal of a rig that is to take
+another's place. All run the same code; only the port and the clock differ.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,9 +17,11 @@ from torch import Tensor
 from engine.curves import Curves
 from engine.guide import Guide, Guides
 from engine.knobs import Knobs
+from engine.model.checkpoint import Progress
+from engine.offline import VirtualPort
 from engine.playback import LoopPort, Playback, Write
-from engine.stream import Ring
-from engine.vae import Vae
+from engine.rig import Rig
+from engine.stream import Result, Ring
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Step:
 
     ticked: bool
     tick: int
-    """Ticks done since the ring was made."""
+    """Ticks done since the port was attached."""
     tick_ms: float
     """The network's part of this step; 0 when no tick was run."""
     writes: tuple[Write, ...]
@@ -36,48 +38,137 @@ class Step:
     """Nothing that is asked for could change the music. With no writes either, the caller may sleep."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rehearsal:
+    """What a rig played where nobody heard it: how it comes in."""
+
+    ring: Ring
+    """Full: every slot that a steady ring has in flight is in flight."""
+    result: Result
+    """The ring's last one."""
+    loop: Tensor | None
+    """[2,N] at 48 kHz: another source's loop, with that result in it."""
+
+
 class Performance:
     """Drives a ring by knobs and a playback by its results."""
 
     def __init__(
         self,
-        ring: Ring,
+        rig: Rig,
         guides: Guides,
-        curves: Curves,
-        vae: Vae,
         port: LoopPort,
-        source: Tensor,
         clock: Callable[[], int] = time.monotonic_ns,
         keep: bool = False,
     ) -> None:
-        """`source` audio [2,N] at 48 kHz is what the loop holds first, unless it is to `keep` what it has.
+        """The source is what the loop holds first, unless it is to `keep` what it has. Raises `RateError`."""
+        self._rig, self._guides, self._port, self._clock = rig, guides, port, clock
+        self.ring = new_ring(rig)
+        self.playback = Playback(rig.model.vae, port, rig.audio, clock, keep)
+        self.result: Result | None = None
+        """The last one that was written."""
+        self._settled: tuple[Knobs, Guide, Curves] | None = None
+        self._entering = False
+        self._ticks_before = self._results_before = 0
 
-        Raises `RateError`.
+    @property
+    def place(self) -> float:
+        """Where the playhead is in the loop, 0–1."""
+        return self._port.place()[1] / self._port.frames
+
+    def change(self, rig: Rig, rehearsal: Rehearsal | None = None) -> None:
+        """Plays from `rig` from the next step on.
+
+        Slots in flight go on with other prompts and weights. Where they cannot (`Rig.shares_ring`), the ring of the
+        `rehearsal` takes over, and its result is written at once. Another source's loop takes the place of the
+        present one; else what the loop holds plays on until it is overwritten. Raises what the port raises, and then
+        nothing has changed.
         """
-        self._ring, self._guides, self._clock = ring, guides, clock
-        self.curves = curves
-        self.playback = Playback(vae, port, source, clock, keep)
-        self._settled: tuple[Knobs, Guide] | None = None
-        self._ticks_between = math.ceil(ring.steps / ring.depth)
+        before = self._rig
+        if rig.audio is not before.audio or rig.model is not before.model:
+            self.playback.swap(rig.model.vae, rig.audio, rehearsal.loop if rehearsal else None)
+        if not rig.shares_ring(before):
+            self._ticks_before += self.ring.ticks
+            self._results_before += self.result.id if self.result else 0
+            self.ring = rehearsal.ring if rehearsal else new_ring(rig)
+            self.result = rehearsal.result if rehearsal else None
+            self._entering, self._settled = rehearsal is not None, None
+        self.ring.depth, self.ring.backend = rig.setup.depth, rig.backend
+        self._rig, self._guides = rig, rig.guides
 
     @torch.inference_mode()
-    def step(self, knobs: Knobs) -> Step:
-        """One tick and its writes; when nothing can change any more, a part of the loop brought up to date."""
-        playback, ring = self.playback, self._ring
+    def step(self, knobs: Knobs, curves: Curves) -> Step:
+        """One tick and its writes; when nothing can change any more, a part of the loop brought up to date.
+
+        Of a loop longer than the window, one region after another is then made.
+        """
+        playback, ring = self.playback, self.ring
         playback.follow()
-        guide = self._guides.at(knobs, self.curves)
-        if self._settled and self._settled[1] is guide and self._settled[0].sounds_like(knobs):
-            filled = playback.fill()
-            return Step(False, ring.ticks, 0.0, (filled,) if filled else (), idle=True)
+        guide = self._guides.at(knobs, curves)
+        writes: list[Write | None] = []
+        if self._entering and self.result:
+            self._entering = False
+            writes.append(playback.write(self._numbered(self.result)))
+        settled = self._settled
+        if settled and not (settled[1:] == (guide, curves) and settled[0].sounds_like(knobs)):
+            settled = None
+        wanted = playback.wanted_frame() if settled else None
+        if settled and wanted is None:
+            writes.append(playback.fill())
+            return self._did(writes)
         begun = self._clock()
-        results = ring.tick(knobs, guide, self.curves)
+        at = playback.next_frame(ring.steps) if wanted is None else wanted
+        results = ring.tick(knobs, guide, curves, at)
         seconds = (self._clock() - begun) / 1e9
         if ring.load == ring.depth:  # a ring that is filling up, or at strength 0, says nothing about a full one
             playback.lead.ticked(seconds)
-        playback.lead.scheduled(self._ticks_between, ring.ticks_to_result())
+        playback.lead.scheduled(math.ceil(ring.steps / ring.depth), ring.ticks_to_result())
         if results:
-            self._settled = (knobs, guide) if results[-1].settled else None
-            write = playback.write(results[-1])
+            self.result = results[-1]
+            if not self.result.settled:
+                settled = None
+            elif settled is None:
+                settled = (knobs, guide, curves)
+            self._settled = settled
+            writes.append(playback.write(self._numbered(self.result), music=settled))
         else:
-            write = playback.top_up()
-        return Step(True, ring.ticks, 1e3 * seconds, (write,) if write else (), idle=False)
+            writes.append(playback.top_up())
+        return self._did(writes, 1e3 * seconds)
+
+    def _numbered(self, result: Result) -> Result:
+        """`result` with an id that no result of an earlier ring had."""
+        return replace(result, id=self._results_before + result.id)
+
+    def _did(self, writes: list[Write | None], tick_ms: float | None = None) -> Step:
+        ticks = self._ticks_before + self.ring.ticks
+        done = tuple(write for write in writes if write)
+        return Step(tick_ms is not None, ticks, tick_ms or 0.0, done, idle=tick_ms is None)
+
+
+@torch.inference_mode()
+def rehearse(rig: Rig, knobs: Knobs, curves: Curves, place: float, whole: bool, progress: Progress) -> Rehearsal:
+    """Plays `rig` where nobody hears it until its ring is full and has given a result.
+
+    `place` (0–1) is where in the loop it is to come in; of a long loop, a playhead that has left the result's region
+    by then hears the old music until the next one. With `whole` there will be a loop, as much of it decoded as
+    the result covers. Calls `progress` between two ticks; what that raises ends the rehearsal.
+    """
+    port = VirtualPort()
+    performance = Performance(rig, rig.new_guides(), port, port.clock)
+    port.play(int(place * port.frames))
+    while performance.result is None:
+        progress("rehearsal", 0.0)
+        performance.step(knobs, curves)
+        if rig.latents.is_cuda:  # or more than one tick would queue up before the next one of the present rig
+            torch.cuda.current_stream(rig.latents.device).synchronize()
+    for _ in range(2 if whole else 0):  # a lap in two halves, as nothing is written where the playhead is
+        while performance.playback.fill():
+            progress("rehearsal", 0.5)
+        port.play(port.frames // 2)
+    loop = torch.from_numpy(port.loop.T.copy()) if whole else None
+    return Rehearsal(performance.ring, performance.result, loop)
+
+
+def new_ring(rig: Rig) -> Ring:
+    """A ring over the rig's loop, with nothing in flight."""
+    return Ring(rig.backend, rig.latents, rig.setup.depth, rig.setup.steps, rig.window)

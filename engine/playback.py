@@ -153,12 +153,14 @@ class Playback:
 
         `content` [2,N] is what is heard until its first latent is written, by default the source. The playhead keeps
         its share of the loop; the port fades from the old one. From now on only latents of the new loop may be given
-        to :meth:`write`; a block of the old one that is still in the making is not written any more.
+        to :meth:`write`; a block of the old one that is still in the making is not written any more. The source that
+        plays already, and no content, leave the loop as it is: another `vae` goes on from there.
         """
         if content is not None and content.shape != source.shape:
             raise ValueError(f"content is as long as its source {tuple(source.shape)}, not {tuple(content.shape)}")
-        dry = _at_rate(source, self._rate)
-        self._port.replace(self._rate, dry if content is None else _at_rate(content, self._rate), dry)
+        if source is not self._source or content is not None:
+            dry = _at_rate(source, self._rate)
+            self._port.replace(self._rate, dry if content is None else _at_rate(content, self._rate), dry)
         self._vae, self._source = vae, source
         self._result = self._music = None
         self._fresh = Stretches(self._port.frames)

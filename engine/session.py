@@ -1,17 +1,18 @@
-"""The engine as one object: a checkpoint, a source and two prompts, played into a loop.
+"""The engine as one object: a checkpoint, a source and prompts, played into a loop and changed while they play.
 
-Driven by the engine process from one thread: :meth:`Session.attach` once, then :meth:`Session.step` for ever. Prompts
-may be requested from any thread; they are encoded on a worker thread and take effect between two steps.
+Driven by the engine process from one thread: :meth:`Session.attach` once, then :meth:`Session.step` for ever. The
+`request_` methods may be called from any thread. What they ask for is prepared on worker threads and takes effect
+between two steps (`engine.changes`); a request that fails changes nothing.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import re
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +20,19 @@ import torch
 from numpy.typing import NDArray
 
 from engine import embedded
-from engine.backends import Backend
-from engine.backends.eager import EagerBackend
-from engine.conditioning import Condition, Prompt, load_conditioner
+from engine.changes import Changes
+from engine.conditioning import Prompt
 from engine.curves import Curves
 from engine.geometry import LATENT_RATE, SAMPLE_RATE
-from engine.guide import Guides, PromptSlot
+from engine.guide import PromptSlot
 from engine.knobs import Knobs
 from engine.lead import Lead
-from engine.model.checkpoint import Progress, check_checkpoint, load_transformer
+from engine.model.checkpoint import Progress
 from engine.offline import VirtualPort
-from engine.performance import Performance, Step
+from engine.performance import Performance, Rehearsal, Step, rehearse
 from engine.playback import KEEP, LoopPort
-from engine.source import load_source
-from engine.stream import Ring
-from engine.vae import decode_window, encode_loop, load_vae
+from engine.rig import DEPTH_MOST, Builder, Rig, Setup, Silence
+from engine.vae import decode_window
 
 RENDER_STEP = 0.08
 """Seconds of music that one step of a render stands for."""
@@ -44,7 +43,7 @@ class DeviceError(RuntimeError):
 
 
 class Session:
-    """A loaded model and its loop."""
+    """A rig and its loop."""
 
     def __init__(
         self,
@@ -53,56 +52,82 @@ class Session:
         depth: int = 4,
         steps: int = 8,
         threads: int | None = None,
-        source: Path | None = None,
-        prompt_a: str = embedded.PROMPT_A,
-        prompt_b: str = embedded.PROMPT_B,
+        source: Path | Silence | None = None,
+        context_seconds: float | None = None,
+        prompt_a: str | Prompt = embedded.PROMPT_A,
+        prompt_b: str | Prompt = embedded.PROMPT_B,
+        negative: str | Prompt = "",
+        timbre: Path | None = None,
+        structure: Path | None = None,
+        loras: Sequence[tuple[Path, float]] = (),
+        cache: Path | None = None,
         progress: Progress = lambda stage, share: None,
     ) -> None:
         """Loads everything and warms up; `progress(stage, share)` is called on the way.
 
-        `checkpoint` and `source` default to what ships inside. `device` is `cpu`, `cuda`, `cuda:N` or `auto`.
-        `threads` run slots beside each other on the CPU; by default on both cores of two, on all but one of more.
-        Raises `CheckpointError`, `SourceError`, `PromptError` or :class:`DeviceError`.
+        `checkpoint` and `source` default to what ships inside; :class:`Silence` asks for music from text alone.
+        `device` is `cpu`, `cuda`, `cuda:N` or `auto`. `threads` run slots beside each other on the CPU; by default on
+        both cores of two, on all but one of more. A slot covers `context_seconds` of a longer source. Latents of
+        clips are kept in the folder `cache`. See `Setup` for the rest. Raises `CheckpointError`, `SourceError`,
+        `PromptError`, `LoraError`, `ValueError` or :class:`DeviceError`.
         """
-        root = checkpoint or embedded.CHECKPOINT
-        check_checkpoint(root)
+        setup = Setup(
+            checkpoint=checkpoint,
+            source=source,
+            context_seconds=context_seconds,
+            prompts={
+                "a": _prompt("a", prompt_a),
+                "b": _prompt("b", prompt_b),
+                "negative": _prompt("negative", negative),
+            },
+            timbre=timbre,
+            structure=structure,
+            loras=tuple(dict(loras).items()),
+            depth=depth,
+            steps=steps,
+        )
         target = _device(device)
         torch.set_flush_denormal(True)
         torch.set_num_threads(1)  # rows are shared among threads, not the products inside them
         cores = os.cpu_count() or 1
         # The audio process runs in real time and takes its few microseconds from whichever core it likes; leaving it
         # one of two would cost half the speed.
-        threads = threads or min(depth, cores if cores <= 2 else cores - 1)
+        threads = threads or min(DEPTH_MOST, cores if cores <= 2 else cores - 1)
         dtype = torch.bfloat16 if target.type == "cuda" else torch.float32
-
-        self._audio = torch.from_numpy(load_source(source or embedded.CLIP))
-        self.model_name = "built-in" if checkpoint is None else _model_name(root)
-        self._backend: Backend = EagerBackend(load_transformer(root, target, dtype, progress), threads)
-        self._vae = load_vae(root, target, progress)
-        self._conditioner = load_conditioner(root, target, dtype, progress)
-        self.backend_name, self.device_name = self._backend.name, _device_name(target, threads)
-        self.depth, self.steps = depth, steps
-
+        self.device_name = _device_name(target, threads)
+        self._builder = Builder(target, dtype, threads, cache)
+        rig = self._builder.build(setup, progress=progress)
         with torch.inference_mode():
-            progress("source", 0.0)
-            self._latents = encode_loop(self._vae, self._audio.to(target))
-            self.frames = self._latents.shape[0]
-            self.loop_seconds = self.frames / LATENT_RATE
-            self._conditions: dict[PromptSlot, Condition] = {
-                "negative": self._conditioner.null(),
-                "a": self._conditioner.encode(Prompt(prompt_a), seconds=self.loop_seconds),
-                "b": self._conditioner.encode(Prompt(prompt_b), seconds=self.loop_seconds),
-            }
-            self._hint = self._conditioner.hint(self._latents)
-            progress("warm-up", 0.0)
-            length = max(condition.states.shape[1] for condition in self._conditions.values())
-            self._backend.prepare(depth, self.frames, length)
-            decode_window(self._vae, self._latents, 0, KEEP)
-            progress("warm-up", 1.0)
-        self._guides = self._new_guides()
+            decode_window(rig.model.vae, rig.latents, 0, KEEP)
+        self._curves = Curves(rig.frames, target)
+        self._knobs = Knobs()
         self._performance: Performance | None = None
-        self._worker = ThreadPoolExecutor(1, "conditioning", torch.set_flush_denormal, (True,))
-        self._encoded: queue.SimpleQueue[tuple[PromptSlot, Condition, Future[str]]] = queue.SimpleQueue()
+        self._changes = Changes(rig, self._build, self._rehearse)
+
+    @property
+    def model_name(self) -> str:
+        """What a performer calls the checkpoint that plays."""
+        return self._changes.rig.model.name
+
+    @property
+    def backend_name(self) -> str:
+        """What runs the network."""
+        return self._changes.rig.backend.name
+
+    @property
+    def frames(self) -> int:
+        """Latent frames of the loop that plays."""
+        return self._changes.rig.frames
+
+    @property
+    def loop_seconds(self) -> float:
+        """Seconds of the loop that plays."""
+        return self.frames / LATENT_RATE
+
+    @property
+    def setup(self) -> Setup:
+        """What plays, as it was asked for."""
+        return self._changes.rig.setup
 
     def attach(self, port: LoopPort, keep: bool = False) -> None:
         """Fills `port` with the source at its rate and plays into it from now on.
@@ -110,52 +135,105 @@ class Session:
         With `keep`, a loop of the source's length at the port's rate stays as it is: an engine that takes another's
         place is not heard. Raises `RateError`.
         """
-        self._performance = self._new_performance(port, self._guides, time.monotonic_ns, keep)
+        rig = self._changes.rig
+        self._performance = Performance(rig, rig.guides, port, time.monotonic_ns, keep)
 
     def step(self, knobs: Knobs) -> Step:
-        """Commits prompts that are ready, then one tick and its writes, or the idle top-up. Never waits.
+        """Commits what is ready, then one tick and its writes, or the idle top-up. Never waits.
 
         A step that is idle and wrote nothing returns at once: sleep a little before the next. Raises `RuntimeError`
         before :meth:`attach`, and `RateError` when the port has changed to a rate that cannot be served.
         """
-        if self._performance is None:
-            raise RuntimeError("Session.step was called before Session.attach")
-        while not self._encoded.empty():
-            slot, condition, done = self._encoded.get()
-            self._conditions[slot] = condition
-            self._guides.replace(slot, condition)
-            done.set_result(condition.remark)
-        return self._performance.step(knobs)
+        performance = self._attached()
+        self._knobs = knobs
+        if self._changes.loading:
+            performance.playback.lead.brace()
+        self._changes.commit(self._commit)
+        return performance.step(knobs, self._curves)
 
     @property
     def lead(self) -> Lead:
         """How far ahead is written, and what it is made of. Raises `RuntimeError` before :meth:`attach`."""
-        if self._performance is None:
-            raise RuntimeError("Session.lead was read before Session.attach")
-        return self._performance.playback.lead.read()
+        return self._attached().playback.lead.read()
 
-    def request_prompt(self, slot: PromptSlot, text: str) -> Future[str]:
-        """Encodes `text` on the worker thread and makes it prompt `slot` at the top of the next step.
+    def set_curve(self, name: str, values: Sequence[float] | None) -> None:
+        """Draws `values` over the loop in the place of the knob `name`, or hands it back to the knob for None.
 
-        The future then holds a remark for the user, often empty; or the `PromptError` of a text that was refused.
+        From the thread that steps; acts with the next step. Raises `ValueError` (see `Curves.drawn`).
         """
-        if slot not in ("a", "b"):
-            raise ValueError(f"there are prompts a and b, not {slot!r}")
-        done: Future[str] = Future()
-        self._worker.submit(self._encode, slot, text, done)
-        return done
+        self._curves = self._curves.drawn(name, values)
 
-    def _encode(self, slot: PromptSlot, text: str, done: Future[str]) -> None:
-        """On the worker thread."""
-        if not done.set_running_or_notify_cancel():
-            return
-        try:
-            with torch.inference_mode():
-                condition = self._conditioner.encode(Prompt(text), seconds=self.loop_seconds)
-        except Exception as error:  # whatever it is belongs to whoever asked, not to this thread
-            done.set_exception(error)
-        else:
-            self._encoded.put((slot, condition, done))
+    def request_prompt(self, slot: PromptSlot, prompt: str | Prompt) -> Future[str]:
+        """Makes `prompt` that of `slot`. An empty negative prompt leads away from nothing in particular.
+
+        The future holds a remark for the user, often empty, once it plays; or a `PromptError`.
+        """
+        if slot not in ("a", "b", "negative"):
+            raise ValueError(f"there are the prompts a, b and negative, not {slot!r}")
+        asked = _prompt(slot, prompt)
+        return self._changes.request(
+            lambda setup: setup.with_prompt(slot, asked),
+            remark=lambda rig: rig.conditions[slot].remark,
+        )
+
+    def request_timbre(self, clip: Path | None) -> Future[str]:
+        """Takes on the sound of `clip`. The future may hold a `SourceError`."""
+        return self._changes.request(
+            lambda setup: replace(setup, timbre=clip), kind="timbre", remark=lambda rig: rig.conditions["a"].remark
+        )
+
+    def request_structure(self, clip: Path | None) -> Future[str]:
+        """Follows the structure of `clip`, or of the source again for None. The future may hold a `SourceError`."""
+        return self._changes.request(lambda setup: replace(setup, structure=clip), kind="structure")
+
+    def request_lora(self, path: Path, strength: float | None) -> Future[str]:
+        """Plays with the LoRA in `path` at `strength`, or without it for None. The future may hold a `LoraError`.
+
+        The file is read when it is asked for first. Of moves that come faster than weights are made, the newest
+        counts.
+        """
+
+        def edit(setup: Setup) -> Setup:
+            loras = dict(setup.loras)
+            if strength is None:
+                loras.pop(path, None)
+            else:
+                loras[path] = strength
+            return replace(setup, loras=tuple(loras.items()))
+
+        def remark(rig: Rig) -> str:
+            return rig.loras[path].remark if path in rig.loras else ""
+
+        return self._changes.request(edit, kind=f"lora {path}", remark=remark)
+
+    def request_source(self, source: Path | Silence | None) -> Future[str]:
+        """Plays from another loop, of whatever length. The future may hold a `SourceError`."""
+        return self._changes.request(
+            lambda setup: replace(setup, source=source),
+            kind="source",
+            loading=True,
+            remark=lambda rig: rig.remark,
+        )
+
+    def request_checkpoint(self, checkpoint: Path | None) -> Future[str]:
+        """Plays with another model. The future may hold a `CheckpointError`, or a `RoomError`."""
+        return self._changes.request(
+            lambda setup: replace(setup, checkpoint=checkpoint), kind="checkpoint", loading=True
+        )
+
+    def request_steps(self, steps: int) -> Future[str]:
+        """Another number of steps of the schedule. The future may hold a `ValueError`."""
+        return self._changes.request(lambda setup: replace(setup, steps=steps), kind="steps", loading=True)
+
+    def request_depth(self, depth: int) -> Future[str]:
+        """Another number of slots in flight. The future may hold a `ValueError`."""
+        return self._changes.request(lambda setup: replace(setup, depth=depth), kind="depth", loading=True)
+
+    def request_context(self, seconds: float | None) -> Future[str]:
+        """Another length that a slot covers, or the whole loop for None. The future may hold a `ValueError`."""
+        return self._changes.request(
+            lambda setup: replace(setup, context_seconds=seconds), kind="context", loading=True
+        )
 
     def render(
         self, seconds: float, knobs: Knobs | Callable[[float], Knobs], rate: int = SAMPLE_RATE
@@ -173,30 +251,47 @@ class Session:
         `knobs` are constant, or a function of the seconds heard. The same seed and knobs give the same bits.
         """
         port = VirtualPort(rate)
-        performance = self._new_performance(port, self._new_guides(), port.clock)
+        rig = self._changes.rig
+        performance = Performance(rig, rig.new_guides(), port, port.clock)
         total, stride = int(seconds * rate), int(RENDER_STEP * rate)
         for unheard in range(0, port.frames, stride):
-            performance.step(knobs(0.0) if callable(knobs) else knobs)
+            performance.step(knobs(0.0) if callable(knobs) else knobs, self._curves)
             port.play(min(stride, port.frames - unheard))
         for at in range(0, total, stride):
-            performance.step(knobs(at / rate) if callable(knobs) else knobs)
+            performance.step(knobs(at / rate) if callable(knobs) else knobs, self._curves)
             yield port.play(min(stride, total - at))
 
     def close(self) -> None:
-        """Ends the worker thread. May be called twice."""
-        self._worker.shutdown(cancel_futures=True)
+        """Ends the worker threads, whatever they are at. May be called twice."""
+        self._changes.close()
 
-    def _new_guides(self) -> Guides:
-        with torch.inference_mode():
-            silence = self._conditioner.silence(self.frames)
-            return Guides(self._backend, self._latents, self._hint, silence, self._conditions)
+    def _attached(self) -> Performance:
+        if self._performance is None:
+            raise RuntimeError("a Session is attached to a port before anything else: call Session.attach")
+        return self._performance
 
-    def _new_performance(
-        self, port: LoopPort, guides: Guides, clock: Callable[[], int], keep: bool = False
-    ) -> Performance:
-        ring = Ring(self._backend, self._latents, self.depth, self.steps)
-        curves = Curves(self.frames, self._backend.device)
-        return Performance(ring, guides, curves, self._vae, port, self._audio, clock, keep)
+    def _commit(self, rig: Rig, rehearsal: Rehearsal | None) -> None:
+        """On the tick thread."""
+        self._attached().change(rig, rehearsal)
+        if rig.frames != self._curves.frames:
+            self._curves = self._curves.at(rig.frames)
+
+    def _build(self, setup: Setup, old: Rig, progress: Progress) -> Rig:
+        """On a worker: a rig whose guides have what the next tick will ask of them."""
+        rig = self._builder.build(setup, old, progress)
+        if rig.guides is not old.guides:
+            rig.guides.at(self._knobs, self._curves_over(rig))
+        return rig
+
+    def _rehearse(self, rig: Rig, before: Rig, progress: Progress) -> Rehearsal:
+        """On the loading thread."""
+        place = self._performance.place if self._performance else 0.0
+        whole = rig.audio is not before.audio
+        return rehearse(rig, self._knobs, self._curves_over(rig), place, whole, progress)
+
+    def _curves_over(self, rig: Rig) -> Curves:
+        curves = self._curves
+        return curves if curves.frames == rig.frames else curves.at(rig.frames)
 
 
 def _device(name: str) -> torch.device:
@@ -214,18 +309,13 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda", number)
 
 
-def _model_name(root: Path) -> str:
-    """What a performer calls the checkpoint: its folder's name, or the model's where a download cache holds it.
-
-    There the folder is `models--OWNER--NAME/snapshots/REVISION`.
-    """
-    folder = Path(os.path.abspath(root))  # a link keeps the name that the user gave it
-    if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
-        return folder.parent.parent.name.rpartition("--")[2]
-    return folder.name
-
-
 def _device_name(device: torch.device, threads: int) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _prompt(slot: PromptSlot, prompt: str | Prompt) -> Prompt | None:
+    """None for a negative prompt that asks for nothing."""
+    asked = Prompt(prompt) if isinstance(prompt, str) else prompt
+    return None if slot == "negative" and asked == Prompt("") else asked

@@ -77,6 +77,19 @@ def test_a_slow_tick_raises_the_reserve_before_anything_was_late() -> None:
     assert lead.read().late_writes == 0
 
 
+def test_work_that_is_about_to_share_the_machine_raises_the_reserve_by_one_write() -> None:
+    lead = controller()
+    for _ in range(10):
+        lead.ticked(0.040)
+        lead.decoded(0.010)
+    lead.scheduled(ticks_between=2, ticks_to_write=1)
+    lead.brace()
+    assert lead.read().reserve == pytest.approx(0.090 * 48_000, abs=1)
+    lead.brace()
+    assert lead.read().reserve == pytest.approx(0.090 * 48_000, abs=1)
+    assert lead.read().late_writes == 0
+
+
 def test_the_reserve_halves_every_half_life_of_music_and_ends() -> None:
     lead = controller()
     lead.late(9_344)

@@ -15,7 +15,8 @@ import torch
 import engine
 from engine import CheckpointError, DeviceError, Knobs, PromptError, RateError, Session, SourceError, Step, embedded
 from engine.offline import VirtualPort
-from engine.session import _device, _model_name
+from engine.rig import model_name
+from engine.session import _device
 
 KNOBS = Knobs(version=1)
 
@@ -69,6 +70,7 @@ def test_loading_tells_its_progress(two_seconds: Path) -> None:
         "vae",
         "conditioner",
         "source",
+        "prompts",
         "warm-up",
     ]
     assert all(0 <= share <= 1 for _, share in seen)
@@ -128,7 +130,7 @@ def test_a_refused_prompt_changes_nothing(player: Player) -> None:
     with pytest.raises(PromptError, match="3000 characters"):
         done.result(timeout=10)
     assert player.step().idle
-    with pytest.raises(ValueError, match="prompts a and b"):
+    with pytest.raises(ValueError, match="prompts a, b and negative"):
         player.session.request_prompt("c", "house")  # type: ignore[arg-type]
 
 
@@ -224,13 +226,13 @@ def test_a_cuda_device_is_chosen_by_its_number(monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_a_checkpoint_is_called_what_a_performer_calls_it(folder: str, name: str) -> None:
-    assert _model_name(Path(folder)) == name
+    assert model_name(Path(folder)) == name
 
 
 def test_the_folder_one_is_in_has_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "turbo").mkdir()
     monkeypatch.chdir(tmp_path / "turbo")
-    assert _model_name(Path()) == "turbo"
+    assert model_name(Path()) == "turbo"
 
 
 def test_the_example_of_the_package_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from engine import Knobs
@@ -209,6 +211,20 @@ def test_a_result_is_settled_when_nothing_changed_in_its_life(player: Player) ->
 def test_a_version_that_changes_nothing_leaves_the_music_settled(player: Player) -> None:
     player.play(8)
     assert all(result.settled for result in player.play(6, Knobs(version=9)))
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 5)), min_size=2, max_size=6))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_depth_may_change_at_any_tick(
+    backend: EagerBackend, source: Tensor, guides: Guides, curves: Curves, depths: list[tuple[int, int]]
+) -> None:
+    player = Player(backend, source, guides, steps=4)
+    once = generate(backend, source, player.guides.at(KNOBS, curves), curves, KNOBS, 4)
+    for depth, ticks in depths:
+        player.ring.depth = depth
+        assert all(torch.equal(result.latent, once) for result in player.play(ticks))
+    player.play(4)
+    assert len(player.play(4)) == player.ring.depth
 
 
 @pytest.mark.parametrize(("depth", "steps"), [(0, 8), (4, 0)])

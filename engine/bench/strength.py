@@ -84,7 +84,8 @@ def table(moves: Sequence[Move], depth: int, steps: int) -> str:
     gap = steps / depth
     lines = [
         f"depth {depth} of {steps} steps: the next latent finishes 1 to {gap:g} ticks after a move, others every "
-        f"{gap:g} ticks; the first that was admitted after it, {steps} to {steps + gap - 1:g} ticks after it",
+        f"{gap:g} ticks; the first that was admitted",
+        f"after it, {steps} to {steps + gap - 1:g} ticks after it",
         f"{'denoise':14}" + "".join(f"{f'latent {i + 1}':>14}" for i in range(slowest)) + "   (latents / sound)",
     ]
     for move in moves:

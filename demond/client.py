@@ -1,6 +1,6 @@
 """A small OSC client for demond's own commands: sends to a running daemon and waits for what it answers.
 
-Used by `demond status`, `send`, `trace` and the latency bench, each in a process of its own.
+Used by the commands that look at or play a running daemon and by the latency bench, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -8,16 +8,21 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from demond.osc.codec import Argument, encode, parse
+from demond.osc.codec import Argument, encode, encode_bundle, parse
 
 _SIZE = 65_536
 
 
 class NoAnswerError(ConnectionError):
     """Nobody answered; the message says what to look at."""
+
+
+class ChangeRefusedError(Exception):
+    """The daemon, or its engine, has refused a change; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +46,11 @@ class Client:
 
     def send(self, address: str, *arguments: Argument) -> None:
         """Sends one message and waits for nothing."""
+        self._send(encode(address, *arguments))
+
+    def _send(self, datagram: bytes) -> None:
         try:
-            self._socket.send(encode(address, *arguments))
+            self._socket.send(datagram)
         except ConnectionRefusedError as error:
             raise self._no_answer() from error
 
@@ -61,6 +69,30 @@ class Client:
             if reply == Reply("/demond/synced", (number,)):
                 return replies
             replies.append(reply)
+
+    def change(self, *messages: tuple[str, Sequence[Argument]], seconds: float = 120.0) -> list[str]:
+        """Sends addresses with arguments that the daemon answers late, as one bundle, and waits for how each ended.
+
+        Returns their remarks, those that say nothing left out. Raises :class:`ChangeRefusedError`, and
+        :class:`NoAnswerError` when the daemon is not there or not done within `seconds`.
+        """
+        self._send(encode_bundle(encode(address, *arguments) for address, arguments in messages))
+        waiting = [address for address, _ in messages]
+        deadline = time.monotonic() + seconds
+        replies = self.ask("/demond/ping")  # answered at once, so that a daemon that is not there is soon noticed
+        remarks: list[str] = []
+        while waiting:
+            for reply in replies:
+                if reply.address == "/demond/error":
+                    raise ChangeRefusedError(str(reply.arguments[3]))
+                if reply.address == "/demond/reply" and reply.arguments[0] in waiting:
+                    waiting.remove(str(reply.arguments[0]))
+                    message = str(json.loads(str(reply.arguments[2]))["message"])
+                    if reply.arguments[1] != "ok":
+                        raise ChangeRefusedError(message)
+                    remarks += [message] if message and message not in remarks else []
+            replies = [self._receive(deadline)] if waiting else []
+        return remarks
 
     def receive(self) -> Reply:
         """The next message from the daemon. Raises :class:`NoAnswerError` after the timeout."""

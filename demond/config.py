@@ -11,9 +11,37 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, field_validator
 
 from demond import strict_yaml
+from demond.knobs import UnknownKnobError
+from demond.session import (
+    CURVE_LIMIT,
+    DEPTH,
+    DEPTH_LIMIT,
+    LONGEST_SECONDS,
+    LORA_LIMIT,
+    LORA_STRENGTH,
+    STEPS,
+    STEPS_LIMIT,
+    Prompt,
+    Seconds,
+    Session,
+    SetCheckpoint,
+    SetContext,
+    SetDepth,
+    SetLora,
+    SetPrompt,
+    SetSource,
+    SetSteps,
+    SetStructure,
+    SetTimbre,
+    Setting,
+    Text,
+    curve,
+    curve_range,
+    lora_name,
+)
 
 
 class _Section(BaseModel):
@@ -73,20 +101,86 @@ class Midi(_Section):
     backend: Literal["auto", "alsa", "jack", "none"] = "auto"
 
 
+class Silence(_Section):
+    """A source of silence: music from the prompts alone."""
+
+    silence: Seconds
+
+
+class Lora(_Section):
+    """A LoRA file and how strongly it is applied."""
+
+    file: Path
+    strength: Annotated[float, Field(ge=-LORA_STRENGTH, le=LORA_STRENGTH)] = 1.0
+
+
+def _prompt_of_text(prompt: object) -> object:
+    return {"text": prompt} if isinstance(prompt, str) else prompt
+
+
+Said = Annotated[Prompt, BeforeValidator(_prompt_of_text)]
+"""A prompt, for which its text alone may stand."""
+
+
 class Engine(_Section):
-    """What plays."""
+    """What plays, until a performer asks for something else."""
 
     checkpoint: Path | None = None
     """A folder in diffusers' layout; none is the model inside."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    depth: Annotated[int, Field(ge=1, le=8)] = 4
-    steps: Annotated[int, Field(ge=1, le=64)] = 8
+    depth: Annotated[int, Field(ge=1, le=DEPTH_LIMIT)] = DEPTH
+    steps: Annotated[int, Field(ge=1, le=STEPS_LIMIT)] = STEPS
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """CPU threads of a tick; none lets the engine choose."""
-    source: Path | None = None
+    source: Path | Silence | None = None
     """A WAV or FLAC file to play with; none is the clip inside."""
-    prompt_a: Annotated[str, Field(max_length=4096)] = "synthwave, bright, driving, 120 bpm"
-    prompt_b: Annotated[str, Field(max_length=4096)] = "ambient, dark, spacious, 120 bpm"
+    timbre: Path | None = None
+    """A clip whose sound the music takes."""
+    structure: Path | None = None
+    """A clip whose rhythm and harmony the music follows instead of the source's."""
+    context: Annotated[float, Field(ge=0, le=LONGEST_SECONDS)] = 0.0
+    """Seconds of the loop that a slot covers; 0 is the whole loop."""
+    prompt_a: Said = Prompt(text="synthwave, bright, driving, 120 bpm")
+    prompt_b: Said = Prompt(text="ambient, dark, spacious, 120 bpm")
+    negative: Text = ""
+    """What guidance steers away from."""
+    loras: Annotated[list[Lora], Field(max_length=LORA_LIMIT)] = []
+    lora_folder: Path | None = None
+    """Where LoRAs are found by their name."""
+    curves: dict[str, Annotated[list[FiniteFloat], Field(min_length=1, max_length=CURVE_LIMIT)]] = {}
+    """Knobs drawn over the loop, each in its unit."""
+    cache: Path | None = None
+    """A folder for encoded clips; none is `demond` in the user's cache folder."""
+
+    @field_validator("curves")
+    @classmethod
+    def _known(cls, curves: dict[str, list[float]]) -> dict[str, list[float]]:
+        for name in curves:
+            try:
+                curve_range(name)
+            except UnknownKnobError as error:
+                raise ValueError(str(error)) from None
+        return curves
+
+    def session(self) -> Session:
+        """These settings as what a performer could have set."""
+        source = self.source
+        settings: list[Setting] = [
+            SetCheckpoint(path=_text(self.checkpoint)),
+            SetDepth(count=self.depth),
+            SetSteps(count=self.steps),
+            SetSource(silence=source.silence) if isinstance(source, Silence) else SetSource(path=_text(source)),
+            SetTimbre(path=_text(self.timbre)),
+            SetStructure(path=_text(self.structure)),
+            SetContext(seconds=self.context),
+            SetPrompt(slot="a", prompt=self.prompt_a),
+            SetPrompt(slot="b", prompt=self.prompt_b),
+            SetPrompt(slot="negative", prompt=Prompt(text=self.negative)),
+        ]
+        for lora in self.loras:
+            settings.append(SetLora(name=lora_name(str(lora.file)), path=str(lora.file), strength=lora.strength))
+        settings += [curve(name, values) for name, values in self.curves.items()]
+        return Session(settings)
 
 
 class Config(_Section):
@@ -98,6 +192,14 @@ class Config(_Section):
     engine: Engine = Engine()
     mappings: list[Path] | None = None
     """Mapping files; none loads the ready ones of every known controller."""
+    roots: list[Path] | None = None
+    """Folders below which OSC may name files; none are those of the files named here, and ~/Music."""
+    state: Literal["keep", "forget"] = "keep"
+    """Whether what a performer sets outlives the daemon."""
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def default_path() -> Path | None:
@@ -117,11 +219,21 @@ def load(path: Path | None) -> Config:
         return Config()
     config = strict_yaml.load(path, Config)
     base = path.resolve().parent
-    engine = config.engine.model_copy(
+
+    def placed(named: Path) -> Path:
+        return base / named.expanduser()
+
+    engine = config.engine
+    files = {
+        name: placed(named)
+        for name in ("checkpoint", "source", "timbre", "structure", "lora_folder", "cache")
+        if isinstance(named := getattr(engine, name), Path)
+    }
+    loras = [lora.model_copy(update={"file": placed(lora.file)}) for lora in engine.loras]
+    return config.model_copy(
         update={
-            "checkpoint": config.engine.checkpoint and base / config.engine.checkpoint,
-            "source": config.engine.source and base / config.engine.source,
+            "engine": engine.model_copy(update={**files, "loras": loras}),
+            "mappings": config.mappings and [placed(mapping) for mapping in config.mappings],
+            "roots": config.roots and [placed(root) for root in config.roots],
         }
     )
-    mappings = config.mappings and [base / mapping for mapping in config.mappings]
-    return config.model_copy(update={"engine": engine, "mappings": mappings})

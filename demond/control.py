@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from demond.session import Session, Setting
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -53,14 +55,18 @@ class Control(Protocol):
         Raises `UnknownKnobError` or `KnobValueError` before anything is stored.
         """
 
-    def prompt(self, slot: str) -> str:
-        """The text of prompt `a` or `b`."""
+    @property
+    def session(self) -> Session:
+        """What was asked for last besides knobs; to be read, and not to be held on to."""
 
-    def set_prompt(self, slot: str, text: str, done: Callable[[Outcome], None]) -> None:
-        """Gives prompt `a` or `b` a new text; `done` is called once, when the engine plays it or refused it."""
+    def change(self, setting: Setting, done: Callable[[Outcome], None]) -> None:
+        """Asks for `setting`; `done` is called once, when the engine plays it or has refused it.
+
+        Paths are looked up below the configured roots. Raises :class:`RefusedError`, and nothing has changed then.
+        """
 
     def status(self) -> dict[str, object]:
-        """What `/demond/status` answers: plain JSON values, one level of nesting."""
+        """What `/demond/status` answers: plain JSON values in sections."""
 
     def trace(self, count: int) -> list[dict[str, object]]:
         """The last `count` control changes, newest last, each with the times of its way to the ear."""

@@ -18,21 +18,24 @@ from typing import Protocol, TypeVar
 from demond import __version__, jack_server, notify
 from demond.audio.loop import SharedLoop
 from demond.config import Config
-from demond.control import Origin, Outcome
+from demond.control import Origin, Outcome, RefusedError
 from demond.knob_table import KnobTable
-from demond.knobs import INDEX, Kind, knob
+from demond.knobs import INDEX, KNOBS, Kind, knob
 from demond.mapping import MappingSource
 from demond.osc.server import OscPortError, OscServer
 from demond.parts import SharedNames, Surroundings
 from demond.parts.audio import AudioPart
 from demond.parts.engine import EnginePart, Reports
 from demond.parts.midi import MidiPart
+from demond.paths import state_file
+from demond.roots import Roots
+from demond.session import LONGEST_SECONDS, LORA_LIMIT, Session, SetLora, Setting, prompts_told, told
 from demond.shm import SharedMemoryError
+from demond.state import Keeper, Kept, StateFile
 from demond.trace import Trace
 
 log = logging.getLogger(__name__)
 
-_LEAST_LOOP_SECONDS = 60
 _HIGHEST_RATE = 192_000
 
 
@@ -66,11 +69,13 @@ class Presenter(Protocol):
 class Daemon:
     """One instrument."""
 
-    def __init__(self, config: Config, presenter: Presenter, loop_seconds: float | None = None) -> None:
-        """Nothing starts before :meth:`run`. `loop_seconds` is the length of a source of the user's own."""
+    def __init__(self, config: Config, presenter: Presenter, fresh: bool = False) -> None:
+        """Nothing starts before :meth:`run`. A `fresh` start leaves aside what was set before."""
         self.config = config
         self._presenter = presenter
-        self._loop_seconds = loop_seconds or 0.0
+        self._fresh = fresh
+        self._roots = Roots.of(config)
+        self._keeper: Keeper | None = None
         self._stop = asyncio.Event()
         self._failure: str | None = None
         self._started = time.monotonic()
@@ -85,7 +90,7 @@ class Daemon:
         async with contextlib.AsyncExitStack() as stack:
             self._open_memory(stack)
             await self._find_jack(stack)
-            self._assemble()
+            self._assemble(self._remembered(stack))
             await self._open_osc(stack)
             self._start(stack)
             await self._stop.wait()
@@ -105,7 +110,7 @@ class Daemon:
     def _open_memory(self, stack: contextlib.AsyncExitStack) -> None:
         prefix = f"demond-{os.getpid()}"
         self._names = SharedNames(f"{prefix}-loop", f"{prefix}-knobs", f"{prefix}-trace")
-        frames = int(max(self._loop_seconds, _LEAST_LOOP_SECONDS) * _HIGHEST_RATE)
+        frames = int(LONGEST_SECONDS * _HIGHEST_RATE)  # an upper bound: memory is taken when a loop needs it
         try:
             self._loop = _owned(stack, SharedLoop.create(self._names.loop, frames))
             self._table = _owned(stack, KnobTable.create(self._names.knob_table))
@@ -114,8 +119,49 @@ class Daemon:
             raise StartError(str(error)) from error
         self._doorbell = os.eventfd(0, os.EFD_NONBLOCK)
         stack.callback(os.close, self._doorbell)
-        self._apply_output()
         self._loop.set_running(True)
+
+    def _remembered(self, stack: contextlib.AsyncExitStack) -> Session:
+        """What to begin with: the configured settings, and what a performer set before on top."""
+        configured = self.config.engine.session()
+        session = configured
+        if self.config.state == "keep":
+            file = StateFile(state_file(self.config.jack.client))
+            if not self._fresh:
+                kept, remark = file.load()
+                if remark:
+                    self._presenter.note(remark)
+                if kept is not None:
+                    session = self._restore(kept, configured, file)
+
+            def present() -> Kept:
+                return Kept(
+                    knobs={
+                        knob.name: self.value(knob.name) for knob in KNOBS if self.value(knob.name) != knob.default
+                    },
+                    configured=configured.settings,
+                    settings=self.session.settings,
+                )
+
+            self._keeper = Keeper(file, present)
+            stack.push_async_callback(self._keeper.close)
+        self._apply_output()
+        return session
+
+    def _restore(self, kept: Kept, configured: Session, file: StateFile) -> Session:
+        self._table.write({name: knob(name).clamp(value) for name, value in kept.known_knobs().items()})
+        session = kept.onto(configured)
+        for setting in session.settings:
+            if setting == configured.get(setting.key):
+                continue
+            try:
+                self._roots.admitted(setting, session)
+            except RefusedError as error:
+                session.restore(setting.key, configured.get(setting.key))
+                self._presenter.note(f"{setting.key} is not as it was left: {error}")
+        if kept.knobs or session.settings != configured.settings:
+            self._presenter.note(f"everything is as it was left ({file.path}); `demond run --fresh` starts afresh")
+        return session
 
     async def _find_jack(self, stack: contextlib.AsyncExitStack) -> None:
         jack = self.config.jack
@@ -135,7 +181,7 @@ class Daemon:
             f"period {jack.period}). Start your own server first to hear it on your card."
         )
 
-    def _assemble(self) -> None:
+    def _assemble(self, session: Session) -> None:
         """Makes the parts and what they are told about each other; nothing runs yet, so nothing can ask too early."""
         config = self.config
         self.mapping = MappingSource(config.mappings, self)
@@ -150,10 +196,12 @@ class Daemon:
             progress=self._presenter.progress,
             ready=lambda: notify.ready(self._one_line()),
             playing=lambda: self._presenter.playing(self),
+            changed=self._changed,
+            note=self._presenter.note,
             fail=self._fail,
         )
         self.audio = AudioPart(config.jack, self._loop, around, self._fail)
-        self.engine = EnginePart(config.engine, self._loop, self._doorbell, around, reports)
+        self.engine = EnginePart(config.engine, session, self._loop, self._doorbell, around, reports)
         if config.midi.backend != "none":
             self.midi = MidiPart(config.jack.client, config.midi.backend, self.mapping, around)
 
@@ -228,6 +276,11 @@ class Daemon:
             self._trace.changed(version, INDEX[name], value, origin.received_ns, stored_ns, origin.detail)
         if any(knob(name).kind is Kind.OUTPUT for name in clamped):
             self._apply_output()
+        self._changed()
+
+    def _changed(self) -> None:
+        if self._keeper is not None:
+            self._keeper.changed()
 
     def _apply_output(self) -> None:
         value = self._table.value
@@ -235,13 +288,18 @@ class Daemon:
         self._loop.set_dry_wet(value("dry_wet"))
         self._loop.set_band(value("loop_a"), value("loop_b"))
 
-    def prompt(self, slot: str) -> str:
-        """The text of prompt `a` or `b`."""
-        return self.engine.prompts[slot]
+    @property
+    def session(self) -> Session:
+        """What was asked for last besides knobs."""
+        return self.engine.session
 
-    def set_prompt(self, slot: str, text: str, done: Callable[[Outcome], None]) -> None:
-        """Gives a prompt a new text; `done` is called when the engine plays it or refused it."""
-        self.engine.set_prompt(slot, text, done)
+    def change(self, setting: Setting, done: Callable[[Outcome], None]) -> None:
+        """Asks the engine for `setting`; `done` is called when it plays it or refused it. Raises `RefusedError`."""
+        setting = self._roots.admitted(setting, self.session)
+        loras = self.session.loras
+        if isinstance(setting, SetLora) and setting.name not in loras and len(loras) >= LORA_LIMIT:
+            raise RefusedError(413, "too_large", f"{LORA_LIMIT} LoRAs are on already; take one off first")
+        self.engine.change(setting, done)
 
     def status(self) -> dict[str, object]:
         """Everything a person or a script may want to know, as plain values in sections."""
@@ -253,7 +311,8 @@ class Daemon:
             "midi": self.midi.status() if self.midi else {"backend": "none", "ports": [], "restarts": 0},
             "osc": {"bind": self.config.osc.bind, "port": self.osc.port},
             "mapping": {"files": [str(path) for path in self.mapping.files], "error": self.mapping.error},
-            "prompt": dict(self.engine.prompts),
+            "prompt": prompts_told(self.session),
+            "session": told(self.session),
         }
 
     def trace(self, count: int) -> list[dict[str, object]]:

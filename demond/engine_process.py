@@ -17,7 +17,7 @@ import sys
 import time
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ import engine
 from demond._process import be_child
 from demond.audio.figures import EngineFigures
 from demond.audio.loop import SharedLoop
+from demond.engine_session import REFUSALS, about, open_session, request
 from demond.knob_table import KnobState, KnobTable
 from demond.messages import (
     AnyMessage,
@@ -37,7 +38,7 @@ from demond.messages import (
     Playing,
     Progress,
     Ready,
-    SetPrompt,
+    Request,
     Shutdown,
     StartEngine,
 )
@@ -109,7 +110,7 @@ class _Play:
     def __init__(self, channel: Channel, doorbell: int) -> None:
         self._channel = channel
         self._doorbell = doorbell
-        self._prompts: dict[int, Future[str]] = {}
+        self._requests: dict[int, Future[str]] = {}
         self._running = True
         self._writes = 0
 
@@ -120,28 +121,16 @@ class _Play:
         self._loop = SharedLoop.attach(start.loop)
         self._table = KnobTable.attach(start.knob_table)
         self._trace = Trace.attach(start.trace)
-        self._session = engine.Session(
-            checkpoint=Path(start.checkpoint) if start.checkpoint else None,
-            device=start.device,
-            depth=start.depth,
-            steps=start.steps,
-            threads=start.threads,
-            source=Path(start.source) if start.source else None,
-            prompt_a=start.prompt_a,
-            prompt_b=start.prompt_b,
-            progress=lambda stage, share: self._channel.send(Progress(stage=stage, share=share)),
+        self._session = open_session(
+            start.settings,
+            start.device,
+            start.threads,
+            Path(start.cache),
+            lambda stage, share: self._channel.send(Progress(stage=stage, share=share)),
         )
         session = self._session
-        self._channel.send(
-            Ready(
-                model=session.model_name,
-                backend=session.backend_name,
-                device=session.device_name,
-                loop_seconds=session.loop_seconds,
-                depth=start.depth,
-                steps=start.steps,
-            )
-        )
+        self._ready = self._description()
+        self._channel.send(self._ready)
         # What was loaded lives as long as the process: the collector need never look at it again.
         gc.collect()
         gc.freeze()
@@ -152,6 +141,17 @@ class _Play:
         while self._running:
             self._step()
             self._take_messages()
+
+    def _description(self) -> Ready:
+        session = self._session
+        return Ready(
+            model=session.model_name,
+            backend=session.backend_name,
+            device=session.device_name,
+            loop_seconds=session.loop_seconds,
+            depth=session.setup.depth,
+            steps=session.setup.steps,
+        )
 
     def _first_message(self) -> StartEngine | None:
         while True:
@@ -224,21 +224,25 @@ class _Play:
     def _take_messages(self) -> None:
         for message in self._channel.receive():
             self._take(message)
-        for request in [request for request, future in self._prompts.items() if future.done()]:
-            future = self._prompts.pop(request)
-            error = future.exception()
-            if error is None:
-                self._channel.send(Done(id=request, message=future.result()))
-            elif isinstance(error, engine.PromptError):
-                self._channel.send(Failed(id=request, message=str(error)))
-            else:
-                raise error
+        for number in [number for number, future in self._requests.items() if future.done()]:
+            self._answer(number, self._requests.pop(number))
+
+    def _answer(self, number: int, future: Future[str]) -> None:
+        """Tells the daemon how a request ended; an error that is no refusal ends the process."""
+        try:
+            remark = future.result()
+        except REFUSALS as error:
+            self._channel.send(Failed(id=number, message=str(error)))
+            return
+        if (description := self._description()) != self._ready:
+            self._ready = description
+            self._channel.send(description)
+        self._channel.send(Done(id=number, message=remark))
 
     def _take(self, message: AnyMessage) -> None:
         match message:
-            case SetPrompt():
-                slot: Literal["a", "b"] = message.slot
-                self._prompts[message.id] = self._session.request_prompt(slot, message.text)
+            case Request():
+                self._requests[message.id] = request(self._session, message.setting)
             case Shutdown():
                 self._running = False
             case _:
@@ -258,8 +262,8 @@ def main() -> int:
         _Play(channel, arguments.doorbell).run()
     except ChannelClosedError:
         return 0
-    except (engine.CheckpointError, engine.SourceError, engine.PromptError, engine.DeviceError) as error:
-        channel.send(Fatal(message=str(error)))
+    except REFUSALS as error:
+        channel.send(Fatal(message=str(error), about=about(error)))
         return 1
     return 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -75,6 +76,22 @@ class Knob:
         if self.form is Form.BOOL:
             return 1.0 if value >= 0.5 else 0.0
         return float(math.floor(value + 0.5))
+
+    def read(self, text: str) -> float:
+        """The value that `text` stands for: a number, or the name of a choice; `on` and `off` of a switch.
+
+        It is not clamped. Raises :class:`KnobValueError` with what would be right.
+        """
+        names = self.choices or (("off", "on") if self.form is Form.BOOL else ())
+        if text in names:
+            return float(names.index(text))
+        number = read_number(text)
+        if number is not None:
+            return number
+        if names:
+            hint = did_you_mean(text[:40], names)
+            raise KnobValueError(f"{self.name} is {', '.join(names[:-1])} or {names[-1]}, not {text[:40]!r}{hint}")
+        raise KnobValueError(f"{self.name} wants a finite number, not the text {text[:40]!r}")
 
     def from_norm(self, norm: float) -> float:
         """The value at travel `norm` (0–1, clamped) of a fader over the whole range."""
@@ -245,6 +262,16 @@ def knob(name: str) -> Knob:
         return KNOBS[INDEX[name]]
     except KeyError:
         raise UnknownKnobError(f"no knob is called {name!r}{did_you_mean(name, INDEX)}") from None
+
+
+# Python's own float() takes "nan", "1_000" and blanks, too.
+_NUMBER = re.compile(r"[-+]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][-+]?[0-9]{1,3})?")
+
+
+def read_number(text: str) -> float | None:
+    """The finite number that `text` spells, or None."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return value if math.isfinite(value) else None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

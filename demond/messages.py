@@ -12,8 +12,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-LIMIT = 1 << 20
-"""The longest line in bytes; a longer one means that the other side is broken."""
+from demond.session import Setting
+
+LIMIT = 1 << 22
+"""The longest line in bytes: every curve drawn to the full, and then some. A longer one means that the other side is
+broken."""
 
 
 class Message(BaseModel):
@@ -25,31 +28,30 @@ class Message(BaseModel):
 class StartEngine(Message):
     """Daemon to engine, once, first: what to load and play, and the shared memory to work on.
 
-    It is composed anew at every start, from the daemon's present state, which is how a restarted engine
-    comes back with every prompt as it was; knobs it reads from the table.
+    It is composed anew at every start, from the settings that the last engine played, which is how a restarted one
+    comes back as it was; knobs it reads from the table.
     """
 
     type: Literal["start_engine"] = "start_engine"
     loop: str
     knob_table: str
     trace: str
-    checkpoint: str | None
     device: str
-    depth: int
-    steps: int
     threads: int | None
-    source: str | None
-    prompt_a: str
-    prompt_b: str
+    cache: str
+    """A folder for what is dear to compute again."""
+    settings: tuple[Setting, ...]
 
 
-class SetPrompt(Message):
-    """Daemon to engine: encode `text` off the tick thread and make it prompt `slot` between two ticks."""
+class Request(Message):
+    """Daemon to engine: prepare `setting` off the tick thread and let it hold from between two ticks on.
 
-    type: Literal["set_prompt"] = "set_prompt"
+    Answered by :class:`Done` or :class:`Failed` with the same `id`.
+    """
+
+    type: Literal["request"] = "request"
     id: int
-    slot: Literal["a", "b"]
-    text: str
+    setting: Setting
 
 
 class Shutdown(Message):
@@ -83,7 +85,10 @@ class Progress(Message):
 
 
 class Ready(Message):
-    """Engine to daemon: the model is loaded. It plays as soon as the audio process knows JACK's rate."""
+    """Engine to daemon: the model is loaded. It plays as soon as the audio process knows JACK's rate.
+
+    It is sent again when a request has changed something that it says.
+    """
 
     type: Literal["ready"] = "ready"
     model: str
@@ -102,10 +107,14 @@ class Playing(Message):
 
 
 class Fatal(Message):
-    """Any process to the daemon: it cannot start, and no restart helps before the user does what `message` says."""
+    """Any process to the daemon: it cannot start, and no restart helps before the user does what `message` says.
+
+    `about` are the beginnings of the keys of the settings that may be to blame.
+    """
 
     type: Literal["fatal"] = "fatal"
     message: str
+    about: tuple[str, ...] = ()
 
 
 class JackState(Message):
@@ -135,7 +144,7 @@ class MidiIn(Message):
 
 AnyMessage = Annotated[
     StartEngine
-    | SetPrompt
+    | Request
     | Shutdown
     | Done
     | Failed

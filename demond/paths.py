@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -11,3 +12,17 @@ def mappings_dir() -> Path:
     In a source tree `demond/_mappings` is a link to `mappings/` at the top; in a wheel it is a folder of its own.
     """
     return (Path(__file__).parent / "_mappings").resolve()
+
+
+def state_file(client: str) -> Path:
+    """Where the daemon with the JACK client name `client` keeps what a performer has set.
+
+    The folder is that of the XDG Base Directory Specification; a service has it from StateDirectory=.
+    """
+    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "demond"
+    return folder / ("state.json" if client == "demond" else f"state-{client}.json")
+
+
+def cache_dir() -> Path:
+    """Where demond keeps what it could make again (XDG, as above; CacheDirectory=)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "demond"

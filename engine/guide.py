@@ -49,8 +49,8 @@ class Guide:
     """At least one. The velocities of the active ones are mixed; when none is active the first alone counts."""
     negative: Attended
     """What guidance pushes away from."""
-    edition: int = 0
-    """Counts the prompts that were replaced."""
+    prompts: tuple[Condition, ...] = ()
+    """What the conditions are made of: A and B. Other objects are other prompts."""
     _sides: dict[tuple[int, int], Side] = field(default_factory=dict)
 
     def side(self, attended: Attended, first: int = 0, frames: Tensor | None = None) -> Side:
@@ -85,7 +85,6 @@ class Guides:
         self._conditions = dict(conditions)
         self._source, self._hint, self._silence = (x.to(backend.device) for x in (source, hint, silence))
         self._structure = None if structure is None else structure.to(backend.device)
-        self._edition = 0
         self._guide: Guide | None = None
         self._asked: dict[str, tuple[object, ...]] = {}
 
@@ -93,7 +92,6 @@ class Guides:
     def replace(self, slot: PromptSlot, condition: Condition) -> None:
         """Makes `condition` prompt `slot` from the next :meth:`at` on."""
         self._conditions[slot] = condition
-        self._edition += 1
         self._asked.clear()
 
     def follow(self, structure: Tensor | None) -> None:
@@ -123,11 +121,11 @@ class Guides:
             return before
         context = before.context if before and same_context else self._context(hints, structure, protect)
         if before and same_prompts:
-            self._guide = Guide(context, before.conditions, before.negative, before.edition)
+            self._guide = Guide(context, before.conditions, before.negative, before.prompts)
         else:
             states = {slot: each.at(task, knobs.timbre_strength) for slot, each in self._conditions.items()}
             conditions, negative = self._mixed(knobs, prompts[0], states), self._attended(states["negative"])
-            self._guide = Guide(context, conditions, negative, self._edition)
+            self._guide = Guide(context, conditions, negative, (self._conditions["a"], self._conditions["b"]))
         return self._guide
 
     def _same(self, part: str, asked: tuple[object, ...]) -> bool:

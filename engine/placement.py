@@ -30,10 +30,11 @@ class Loop:
     @property
     def jumps(self) -> bool:
         """Whether the port is taken to jump at b. A gap from b to a that cannot hold the fades is written through."""
-        return self._gap >= 2 * self.fade + self.beyond
+        return self.gap >= 2 * self.fade + self.beyond
 
     @property
-    def _gap(self) -> int:
+    def gap(self) -> int:
+        """Frames from b to a that are not played."""
         a, b = self.band
         return self.frames - (b - a)
 
@@ -80,7 +81,7 @@ def placed(loop: Loop, position: int, count: int, available: Callable[[int], int
             return _split(loop, position, count - until, available)
         pieces = (Piece(position, count),)
     else:
-        gap = loop._gap
+        gap = loop.gap
         if count >= until and available(position) < count + gap:
             count = available(position) - gap if available(position) >= until + gap else until - 1
         count = min(count, available(position))

@@ -26,6 +26,8 @@ weights below. One step alone is only taken when strength falls or rises by a th
 
 from __future__ import annotations
 
+import operator
+
 from engine.curves import amount
 from engine.schedule import times
 from engine.settings import Settings
@@ -53,7 +55,7 @@ def size(before: Settings, after: Settings, steps: int) -> float:
         max(abs(s - t) for s, t in plans),
         abs(a.feedback - b.feedback),
         WORTH / CHOICE_STEPS * (chosen or farther or drawn),
-        _PROMPT * (before.guide.edition != after.guide.edition),
+        _PROMPT * any(map(operator.is_not, before.guide.prompts, after.guide.prompts)),
         _PROMPT * _way(before, after, "prompt_blend"),
         _HINTS * _way(before, after, "hint_strength"),
     )

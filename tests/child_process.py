@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from demond.messages import Channel, ChannelClosedError, Done, Progress, SetPrompt, Shutdown
+from demond.messages import Channel, ChannelClosedError, Done, Progress, Request, Shutdown
 
 
 def main() -> None:
@@ -33,8 +33,8 @@ def main() -> None:
         for message in messages:
             if isinstance(message, Shutdown):
                 return
-            if isinstance(message, SetPrompt):
-                channel.send(Done(id=message.id, message=message.text))
+            if isinstance(message, Request):
+                channel.send(Done(id=message.id, message=message.setting.prompt.text))
 
 
 if __name__ == "__main__":

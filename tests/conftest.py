@@ -1,5 +1,17 @@
 """Fixtures that every test may use."""
 
+from collections.abc import Iterator
+
+import pytest
+
 from tests.jack import jackd
 
 __all__ = ["jackd"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes what the person who runs them has set."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield

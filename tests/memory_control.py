@@ -1,4 +1,4 @@
-"""The daemon as OSC and mappings see it, with knobs and prompts kept in memory: for tests of what calls it."""
+"""The daemon as OSC and mappings see it, with knobs and settings kept in memory: for tests of what calls it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from demond.control import Origin, Outcome, RefusedError
 from demond.knobs import KNOBS, knob
+from demond.session import Prompt, Session, SetDepth, SetPrompt, SetSteps, Setting
 
 
 @dataclass
@@ -14,7 +15,16 @@ class MemoryControl:
     """A `demond.control.Control` that stores what it is given. It refuses the prompt `refuse me`."""
 
     values: dict[str, float] = field(default_factory=lambda: {knob.name: knob.default for knob in KNOBS})
-    prompts: dict[str, str] = field(default_factory=lambda: {"a": "synthwave", "b": "ambient"})
+    session: Session = field(
+        default_factory=lambda: Session(
+            [
+                SetPrompt(slot="a", prompt=Prompt(text="synthwave")),
+                SetPrompt(slot="b", prompt=Prompt(text="ambient")),
+                SetSteps(count=8),
+                SetDepth(count=4),
+            ]
+        )
+    )
     calls: list[tuple[dict[str, float], Origin]] = field(default_factory=list)
     """Each `set_knobs`, after clamping."""
 
@@ -27,13 +37,10 @@ class MemoryControl:
         self.values.update(clamped)
         self.calls.append((clamped, origin))
 
-    def prompt(self, slot: str) -> str:
-        return self.prompts[slot]
-
-    def set_prompt(self, slot: str, text: str, done: Callable[[Outcome], None]) -> None:
-        if text == "refuse me":
+    def change(self, setting: Setting, done: Callable[[Outcome], None]) -> None:
+        if isinstance(setting, SetPrompt) and setting.prompt.text == "refuse me":
             raise RefusedError(503, "engine_not_ready", "the engine is still loading")
-        self.prompts[slot] = text
+        self.session.put(setting)
         done(Outcome(True, ""))
 
     def status(self) -> dict[str, object]:

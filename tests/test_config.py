@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from demond.config import Config, default_path, load
+from demond.session import Prompt, SetSource
 from demond.strict_yaml import YamlError
 
 
@@ -47,6 +48,15 @@ mappings: [mine.yaml]
         ("osc: {allow: [tablet]}\n", ":1:14:", "192.168.1.0/24"),
         ("midi: {backend: coremidi}\n", ":1:17:", "jack"),
         ("engine: [\n", ":2:1:", ""),
+        ("engine: {prompt_a: {text: house, bmp: 120}}\n", ":1:34:", "'bpm'"),
+        ("engine: {prompt_a: {bpm: 900}}\n", ":1:26:", "400"),
+        ("engine: {prompt_a: {time_signature: waltz}}\n", ":1:37:", "4/4"),
+        ("engine: {source: {silence: 900}}\n", ":1:28:", "240"),
+        ("engine: {curves: {protekt: [1]}}\n", ":1:18:", "'protect'"),
+        ("engine: {loras: [{strength: 1}]}\n", ":1:18:", "file"),
+        ("engine: {loras: [{file: a, strength: 9}]}\n", ":1:38:", "4"),
+        ("state: kept\n", ":1:8:", "keep"),
+        ("roots: loops\n", ":1:8:", "list"),
     ],
 )
 def test_a_mistake_has_a_place_and_a_remedy(tmp_path: Path, text: str, place: str, words: str) -> None:
@@ -64,3 +74,38 @@ def test_the_users_own_file_comes_before_the_machines(tmp_path: Path, monkeypatc
     path = tmp_path / "demond/demond.yaml"
     path.write_text("{}\n")
     assert default_path() == path
+
+
+def test_everything_that_a_performer_can_set_can_be_configured(tmp_path: Path) -> None:
+    engine = load(
+        written(
+            tmp_path,
+            """
+roots: [loops, ~/elsewhere]
+state: forget
+engine:
+  source: {silence: 30}
+  timbre: horn.flac
+  structure: beat.wav
+  context: 20
+  prompt_a: {text: house, lyrics: la la, language: de, bpm: 124, key: a minor, time_signature: 4/4}
+  prompt_b: ambient
+  negative: vocals
+  loras: [{file: loras/old tape.safetensors, strength: 0.5}]
+  lora_folder: loras
+  curves: {protect: [0, 0.5, 7]}
+  cache: /var/cache/demond
+""",
+        )
+    )
+    assert (engine.roots, engine.state) == ([tmp_path / "loops", Path.home() / "elsewhere"], "forget")
+    session = engine.engine.session()
+    assert session.source == SetSource(silence=30)
+    assert (session.path("timbre"), session.path("structure")) == (f"{tmp_path}/horn.flac", f"{tmp_path}/beat.wav")
+    assert session.prompt("a") == Prompt(
+        text="house", lyrics="la la", language="de", bpm=124, key="a minor", time_signature="4/4"
+    )
+    assert (session.prompt("b").text, session.prompt("negative").text) == ("ambient", "vocals")
+    assert session.loras["old_tape"].strength == 0.5
+    assert session.curves == {"protect": (0, 0.5, 1)}
+    assert (session.context, session.steps, session.depth) == (20, 8, 4)

@@ -6,7 +6,12 @@ import socket
 import pytest
 from pydantic import ValidationError
 
-from demond.messages import LIMIT, Channel, ChannelClosedError, Done, MidiIn, Progress, SetPrompt, Shutdown
+from demond.messages import LIMIT, Channel, ChannelClosedError, Done, MidiIn, Progress, Request, Shutdown
+from demond.session import Prompt, SetPrompt
+
+
+def prompt(number: int, text: str) -> Request:
+    return Request(id=number, setting=SetPrompt(slot="a", prompt=Prompt(text=text)))
 
 
 @pytest.fixture
@@ -19,7 +24,7 @@ def line():
 
 
 def test_messages_arrive_whole_and_in_order(line) -> None:
-    sent = [SetPrompt(id=i, slot="a", text="ambient\n" * i + "ü") for i in range(50)] + [Shutdown()]
+    sent = [prompt(i, "ambient\n" * i + "ü") for i in range(50)] + [Shutdown()]
     for message in sent:
         line[0].send(message)
     assert line[1].receive() == sent
@@ -27,7 +32,7 @@ def test_messages_arrive_whole_and_in_order(line) -> None:
 
 
 def test_what_a_slow_reader_cannot_take_waits_and_arrives(line) -> None:
-    sent = [SetPrompt(id=i, slot="b", text="x" * 3000) for i in range(200)]
+    sent = [prompt(i, "x" * 3000) for i in range(200)]
     for message in sent:
         line[0].send(message)
     got = []
@@ -39,7 +44,7 @@ def test_what_a_slow_reader_cannot_take_waits_and_arrives(line) -> None:
 def test_a_reader_that_has_stopped_is_an_error_and_no_endless_memory(line) -> None:
     def flood() -> None:
         for i in range(2 * LIMIT // 4000):
-            line[0].send(SetPrompt(id=i, slot="a", text="x" * 4096))
+            line[0].send(prompt(i, "x" * 4096))
 
     with pytest.raises(ChannelClosedError, match="stopped reading"):
         flood()
@@ -56,7 +61,7 @@ def test_the_end_of_the_line_is_told_after_the_last_message(line) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"{}", b"[]", b"nonsense", b'{"type":"shutdown","more":1}', b'{"type":"set_prompt","id":1}']
+    "text", [b"{}", b"[]", b"nonsense", b'{"type":"shutdown","more":1}', b'{"type":"request","id":1}']
 )
 def test_a_line_that_is_no_message_is_refused(line, text: bytes) -> None:
     socket.socket(fileno=os.dup(line[0].fileno())).sendall(text + b"\n")

@@ -5,8 +5,13 @@ import os
 import signal
 import time
 
-from demond.messages import Done, Progress, SetPrompt
+from demond.messages import Done, Progress, Request
+from demond.session import Prompt, SetPrompt
 from demond.supervisor import Child, Plan
+
+
+def prompt(number: int, text: str) -> Request:
+    return Request(id=number, setting=SetPrompt(slot="a", prompt=Prompt(text=text)))
 
 
 class Watched:
@@ -41,23 +46,23 @@ class Watched:
 
 def test_messages_go_both_ways_and_a_stop_is_clean() -> None:
     async def scenario() -> None:
-        watched = Watched("echo", on_start=lambda send: send(SetPrompt(id=1, slot="a", text="first")))
+        watched = Watched("echo", on_start=lambda send: send(prompt(1, "first")))
         life = asyncio.create_task(watched.child.run())
         await watched.until(lambda: Done(id=1, message="first") in watched.messages)
-        assert watched.child.send(SetPrompt(id=2, slot="b", text="second"))
+        assert watched.child.send(prompt(2, "second"))
         await watched.until(lambda: Done(id=2, message="second") in watched.messages)
         await watched.child.stop()
         await life
         assert watched.child.pid is None
         assert (watched.deaths, watched.child.restarts) == (0, 0)
-        assert not watched.child.send(SetPrompt(id=3, slot="a", text="too late"))
+        assert not watched.child.send(prompt(3, "too late"))
 
     asyncio.run(scenario())
 
 
 def test_a_killed_process_is_replaced_at_once_and_told_everything_anew() -> None:
     async def scenario() -> None:
-        watched = Watched("echo", on_start=lambda send: send(SetPrompt(id=1, slot="a", text="state")))
+        watched = Watched("echo", on_start=lambda send: send(prompt(1, "state")))
         life = asyncio.create_task(watched.child.run())
         for restart in range(1, 4):
             await watched.until(lambda n=restart: watched.messages.count(Done(id=1, message="state")) == n)

@@ -13,8 +13,10 @@ from typing import Protocol
 
 from demond.control import Control, Origin, Outcome, RefusedError
 from demond.knobs import KNOBS, Form, Knob, KnobValueError, UnknownKnobError
+from demond.osc import settings
 from demond.osc.codec import IMPULSE, Argument, Message, OscError
-from demond.osc.namespace import PROMPT_LIMIT, TARGETS, Target, Verb, fires, number, unknown, whole
+from demond.osc.namespace import TARGETS, Target, Verb, fires, number, target_of, unknown, whole
+from demond.session import Session, Setting
 
 JSON_LIMIT = 60_000
 """Bytes of a JSON text that fits into one datagram with its address."""
@@ -53,6 +55,7 @@ class Batch:
         self._control, self._mapping, self._origin = control, mapping, origin
         self._send, self._refuse = send, refuse
         self._changes: dict[str, float] = {}
+        self._session: Session | None = None
         self._first_address = ""
         # In order, and once each: a bundle that asks a thousand times for one value gets one answer.
         self._after: dict[tuple[Callable[..., None], tuple[object, ...]], None] = {}
@@ -71,7 +74,7 @@ class Batch:
 
     def _take(self, message: Message, late: dict[Verb, Callable[[], None]]) -> None:
         address, arguments = message
-        target = TARGETS.get(address)
+        target = target_of(address)
         if target is None:
             if self._mapping.osc(address, arguments, self._origin, self._changes):
                 self._first_address = self._first_address or address
@@ -106,7 +109,8 @@ class Batch:
             self._refuse(error)
 
     def _later(self, act: Callable[..., None], *arguments: object) -> None:
-        """Calls `act` when the knobs are set."""
+        """Calls `act` when the knobs are set, once, after all that came before."""
+        self._after.pop((act, arguments), None)
         self._after[act, arguments] = None
 
     def _change(self, target: Target, knob: Knob, value: float) -> None:
@@ -120,7 +124,7 @@ class Batch:
         if not arguments or arguments[0] is None:
             self._later(self._tell, target)
             return
-        value = _one_number(target, arguments)
+        value = _knob_value(target, knob, arguments)
         self._change(target, knob, value)
         if not _same(knob.clamp(value), value):
             self._later(self._echo, target)
@@ -150,25 +154,28 @@ class Batch:
     def _echo(self, target: Target) -> None:
         self._tell(target)
 
-    def _prompt(self, target: Target, arguments: tuple[Argument, ...]) -> None:
+    def _setting(self, target: Target, arguments: tuple[Argument, ...]) -> None:
         if not arguments or arguments[0] is None:
-            self._later(self._tell_prompt, target)
-            return
-        text = arguments[0]
-        if len(arguments) > 1 or not isinstance(text, str):
-            raise OscError(400, "bad_args", target.address, "a prompt is one text (s)")
-        if len(text) > PROMPT_LIMIT:
-            raise OscError(413, "too_large", target.address, f"a prompt may have {PROMPT_LIMIT} characters")
-        self._later(self._set_prompt, target, text)
+            self._later(self._tell_setting, target)
+        else:
+            # A copy, so that a field of a prompt is set beside those that this bundle has set before.
+            self._session = self._session or Session(self._control.session.settings)
+            setting = settings.setting_of(target, arguments, self._session)
+            self._session.put(setting)
+            self._later(self._change_setting, target, setting)
 
-    def _set_prompt(self, target: Target, text: str) -> None:
+    def _change_setting(self, target: Target, setting: Setting) -> None:
         try:
-            self._control.set_prompt(target.slot, text, self._done(target.address))
+            self._control.change(setting, self._done(target.address))
         except RefusedError as error:
             raise OscError(error.code, error.slug, target.address, str(error)) from None
 
-    def _tell_prompt(self, target: Target) -> None:
-        self._send(target.address, self._control.prompt(target.slot).replace("\0", " "))
+    def _tell_setting(self, target: Target) -> None:
+        self._send(target.address, *settings.told(target, self._control.session))
+
+    def _list_loras(self, target: Target, arguments: tuple[Argument, ...]) -> None:
+        for name in self._control.session.loras:
+            self._later(self._tell_setting, Target(f"/demond/lora/{name}/strength", Verb.SETTING))
 
     def _reload(self, target: Target, arguments: tuple[Argument, ...]) -> None:
         if fires(target.address, arguments):
@@ -219,7 +226,8 @@ _TAKE: dict[Verb, Callable[[Batch, Target, tuple[Argument, ...]], None]] = {
     Verb.KNOB: Batch._knob,
     Verb.KNOB_NORM: Batch._norm,
     Verb.KNOB_RESET: Batch._reset,
-    Verb.PROMPT: Batch._prompt,
+    Verb.SETTING: Batch._setting,
+    Verb.LIST_LORAS: Batch._list_loras,
     Verb.LIST_KNOBS: Batch._list,
     Verb.STATUS: Batch._status,
     Verb.TRACE: Batch._trace,
@@ -237,6 +245,15 @@ def _knob_of(target: Target) -> Knob:
     if target.knob is None:
         raise LookupError(f"{target.address} stands for no knob")
     return target.knob
+
+
+def _knob_value(target: Target, knob: Knob, arguments: tuple[Argument, ...]) -> float:
+    if len(arguments) == 1 and isinstance(arguments[0], str):
+        try:
+            return knob.read(arguments[0])
+        except KnobValueError as error:
+            raise OscError(400, "bad_args", target.address, str(error)) from None
+    return _one_number(target, arguments)
 
 
 def _one_number(target: Target, arguments: tuple[Argument, ...]) -> float:

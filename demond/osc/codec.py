@@ -21,7 +21,7 @@ SIZE_LIMIT = 65_507
 """The largest UDP payload over IPv4 (65,535 less 20 bytes of IP and 8 of UDP header)."""
 DEPTH_LIMIT = 4
 MESSAGE_LIMIT = 1_024
-ARGUMENT_LIMIT = 1_024
+ARGUMENT_LIMIT = 4_096
 
 IMMEDIATELY = 1
 """The time tag that means now (OSC 1.0, time tags)."""
@@ -219,12 +219,9 @@ def encode(address: str, *arguments: Argument) -> bytes:
 
     Raises `ValueError` for a text or address that holds a NUL, and for a number that its type cannot hold.
     """
-    tags, data = ",", b""
-    for argument in arguments:
-        tag, encoded = _encode_argument(argument)
-        tags += tag
-        data += encoded
-    return _encode_string(address) + _encode_string(tags) + data
+    encoded = [_encode_argument(argument) for argument in arguments]
+    tags = "," + "".join(tag for tag, _ in encoded)
+    return _encode_string(address) + _encode_string(tags) + b"".join(data for _, data in encoded)
 
 
 def _encode_argument(argument: Argument) -> tuple[str, bytes]:

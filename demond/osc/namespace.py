@@ -12,8 +12,9 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from demond.knobs import KNOBS, Knob, did_you_mean
+from demond.knobs import CURVES, KNOBS, Knob, did_you_mean, read_number
 from demond.osc.codec import Argument, Impulse, OscError
+from demond.session import DEPTH_LIMIT, SLOTS, STEPS_LIMIT
 
 
 class Verb(Enum):
@@ -22,7 +23,8 @@ class Verb(Enum):
     KNOB = "knob"
     KNOB_NORM = "knob_norm"
     KNOB_RESET = "knob_reset"
-    PROMPT = "prompt"
+    SETTING = "setting"
+    LIST_LORAS = "list_loras"
     LIST_KNOBS = "list_knobs"
     STATUS = "status"
     TRACE = "trace"
@@ -33,7 +35,10 @@ class Verb(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row: an address, or one for each knob or prompt slot where it has a `{}`."""
+    """One row: an address, or one for each knob, prompt slot, field or curve where it has a `{}`.
+
+    `{lora}` stands for whatever a LoRA is called.
+    """
 
     address: str
     verb: Verb
@@ -43,6 +48,8 @@ class Entry:
     slow: bool = False
     """The answer comes when the work is done, not at once."""
 
+
+_SLOW = ("/demond/reply when it plays or was refused; the same address with the value if asked", True)
 
 NUMBER = "i, f, d, h, T, F or a number as s or S"
 
@@ -70,11 +77,17 @@ TABLE: tuple[Entry, ...] = (
     ),
     Entry(
         "/demond/prompt/{slot}/text",
-        Verb.PROMPT,
+        Verb.SETTING,
         "s; none asks",
-        "Gives the prompt a new text",
-        "/demond/reply when the prompt plays; the same address with the text if asked",
-        slow=True,
+        "Gives prompt a, b or negative a new text; guidance steers away from negative",
+        *_SLOW,
+    ),
+    Entry(
+        "/demond/prompt/{fields}/{field}",
+        Verb.SETTING,
+        "s, and for bpm a number; an empty text or 0 hands back to the text; none asks",
+        "Sets lyrics, language, bpm, key or time_signature of prompt a or b; they win over what the text says",
+        *_SLOW,
     ),
     Entry(
         "/demond/prompt/blend",
@@ -82,6 +95,91 @@ TABLE: tuple[Entry, ...] = (
         f"{NUMBER}; none asks",
         "Another name of the knob prompt_blend",
         "as the knob's, on this address",
+    ),
+    Entry(
+        "/demond/curve/{curve}",
+        Verb.SETTING,
+        "1 to 4096 numbers in the knob's unit; s off; none asks",
+        "Draws the knob over the loop, first number to last; off hands it back to its number",
+        *_SLOW,
+    ),
+    Entry(
+        "/demond/source",
+        Verb.SETTING,
+        "s path; an empty one is the clip inside; none asks",
+        "Plays another loop. Paths are taken below the `roots` of the settings alone, and looked up there",
+        *_SLOW,
+    ),
+    Entry(
+        "/demond/source/silence",
+        Verb.SETTING,
+        "f seconds; 0 is the clip inside; none asks",
+        "Starts from silence of this length: music from the prompt alone",
+        *_SLOW,
+    ),
+    Entry(
+        "/demond/timbre",
+        Verb.SETTING,
+        "s path; an empty one is none; none asks",
+        "Takes the sound of another clip; timbre_strength says how much",
+        *_SLOW,
+    ),
+    Entry(
+        "/demond/structure",
+        Verb.SETTING,
+        "s path; an empty one is the source; none asks",
+        "Follows the rhythm and harmony of another clip; hint_strength says how strictly",
+        *_SLOW,
+    ),
+    Entry(
+        "/demond/steps",
+        Verb.SETTING,
+        f"i from 1 to {STEPS_LIMIT}; none asks",
+        "Denoising steps of each result",
+        *_SLOW,
+    ),
+    Entry(
+        "/demond/depth",
+        Verb.SETTING,
+        f"i from 1 to {DEPTH_LIMIT}; none asks",
+        "Slots in flight: more is a higher rate of results, fewer a faster tick",
+        *_SLOW,
+    ),
+    Entry(
+        "/demond/context",
+        Verb.SETTING,
+        "f seconds; 0 is the whole loop; none asks",
+        "How much of the loop a slot covers: shorter is faster",
+        *_SLOW,
+    ),
+    Entry(
+        "/demond/checkpoint",
+        Verb.SETTING,
+        "s path of a folder; an empty one is the model inside; none asks",
+        "Plays another model of the same sizes",
+        *_SLOW,
+    ),
+    Entry(
+        "/demond/lora/load",
+        Verb.SETTING,
+        "s path [f strength, else 1]",
+        "Applies a LoRA file; its name is the file's without the suffix",
+        "/demond/reply when it plays",
+        True,
+    ),
+    Entry(
+        "/demond/lora/{lora}/strength",
+        Verb.SETTING,
+        "f; s off; none asks",
+        "Applies a LoRA that is loaded, or lies in the folder `engine.lora_folder`, this strongly, or takes it off",
+        *_SLOW,
+    ),
+    Entry(
+        "/demond/loras",
+        Verb.LIST_LORAS,
+        "none",
+        "Lists the LoRAs that are on",
+        "/demond/lora/{lora}/strength with its strength, for each",
     ),
     Entry(
         "/demond/knobs", Verb.LIST_KNOBS, "none", "Lists the knobs", "/demond/knob/{knob} with its value, for each"
@@ -145,19 +243,28 @@ REPLIES: tuple[Reply, ...] = (
     ),
 )
 
-PROMPT_SLOTS = ("a", "b")
-PROMPT_LIMIT = 4_096
-"""The longest prompt in characters."""
+FIELDS = ("lyrics", "language", "bpm", "key", "time_signature")
+"""What a prompt has besides its text."""
+_PLACES: dict[str, tuple[str, ...]] = {
+    "{slot}": SLOTS,
+    "{fields}": ("a", "b"),
+    "{field}": FIELDS,
+    "{curve}": CURVES,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """What an address stands for: the verb, and the knob or prompt slot that it is about."""
+    """What an address stands for: the verb, and the knob that it is about."""
 
     address: str
     verb: Verb
     knob: Knob | None = None
-    slot: str = ""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The address as words, without `demond`: `("prompt", "a", "text")`."""
+        return tuple(self.address.split("/")[2:])
 
 
 def _targets() -> dict[str, Target]:
@@ -168,18 +275,34 @@ def _targets() -> dict[str, Target]:
             for knob in KNOBS:
                 address = entry.address.replace("{knob}", knob.name)
                 found[address] = Target(address, entry.verb, knob)
-        elif "{slot}" in entry.address:
-            for slot in PROMPT_SLOTS:
-                address = entry.address.replace("{slot}", slot)
-                found[address] = Target(address, entry.verb, slot=slot)
-        else:
+        elif "{lora}" not in entry.address:
             knob_of_alias = by_name["prompt_blend"] if entry.verb is Verb.KNOB else None
-            found[entry.address] = Target(entry.address, entry.verb, knob_of_alias)
+            for address in _spelled_out(entry.address):
+                found[address] = Target(address, entry.verb, knob_of_alias)
     return found
 
 
+def _spelled_out(address: str) -> list[str]:
+    addresses = [address]
+    for place, words in _PLACES.items():
+        if place in address:
+            addresses = [each.replace(place, word) for each in addresses for word in words]
+    return addresses
+
+
 TARGETS: dict[str, Target] = _targets()
-"""Every address that is taken, spelled out."""
+"""Every address that is taken, spelled out, but for those of LoRAs."""
+
+_LORA = re.compile(r"/demond/lora/[^\x00\s#*,/?\[\]{}]{1,128}/strength")
+
+
+def target_of(address: str) -> Target | None:
+    """What `address` stands for, or None if nothing takes it."""
+    target = TARGETS.get(address)
+    if target is None and _LORA.fullmatch(address):
+        return Target(address, Verb.SETTING)
+    return target
+
 
 _WILDCARDS = frozenset("?*[]{}")
 
@@ -197,17 +320,14 @@ def _nearest(address: str) -> str:
     return did_you_mean(address, TARGETS)
 
 
-# Python's own float() takes "nan", "1_000" and blanks, too.
-_NUMBER = re.compile(r"[-+]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][-+]?[0-9]{1,3})?")
-
-
 def number(address: str, argument: Argument) -> float:
     """`argument` as a finite number. Raises :class:`OscError` 400 in words."""
     if isinstance(argument, str):
-        if not _NUMBER.fullmatch(argument):
+        read = read_number(argument)
+        if read is None:
             raise OscError(400, "bad_args", address, f"a number is wanted, not the text {argument[:40]!r}")
-        argument = float(argument)
-    elif argument is None or isinstance(argument, Impulse):
+        return read
+    if argument is None or isinstance(argument, Impulse):
         raise OscError(400, "bad_args", address, "a number is wanted, not an argument without a value")
     value = float(argument)
     if not math.isfinite(value):

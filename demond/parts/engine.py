@@ -1,4 +1,4 @@
-"""The engine process, as the daemon sees it, with the prompts that it is to play."""
+"""The engine process, as the daemon sees it, with the settings that it is to play."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, cast
+from pathlib import Path
+from typing import Literal
 
 from demond.audio.loop import SharedLoop
 from demond.config import Engine
-from demond.control import Outcome, RefusedError
+from demond.control import Outcome
 from demond.messages import (
     AnyMessage,
     Done,
@@ -20,18 +21,17 @@ from demond.messages import (
     Playing,
     Progress,
     Ready,
-    SetPrompt,
+    Request,
     StartEngine,
 )
 from demond.parts import Surroundings
+from demond.parts._requests import Requests
+from demond.paths import cache_dir
+from demond.session import Session, Setting
 from demond.supervisor import Child, Plan
 
 log = logging.getLogger(__name__)
 
-PROMPT_LIMIT = 4096
-"""Characters of a prompt. The real text encoder reads 256 tokens."""
-_WAITING_LIMIT = 64
-"""Prompts that may wait for the engine."""
 _SILENT_SECONDS = 10.0
 _LOADING_SILENT_SECONDS = 180.0
 
@@ -46,35 +46,36 @@ class Reports:
     ready: Callable[[], None]
     """The model was loaded for the first time."""
     playing: Callable[[], None]
+    changed: Callable[[], None]
+    """What is asked for or played is something else now."""
+    note: Callable[[str], None]
+    """One sentence on a choice that was made for the user."""
     fail: Callable[[str], None]
     """Ends the daemon with a reason that the user must mend."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    slot: str
-    text: str
-    done: Callable[[Outcome], None]
-
-
 class EnginePart:
-    """Starts the engine, repairs what it leaves when it dies, and brings the next one to the present state."""
+    """Starts the engine, repairs what it leaves when it dies, and brings the next one to where it was."""
 
     def __init__(
-        self, engine: Engine, loop: SharedLoop, doorbell: int, around: Surroundings, reports: Reports
+        self,
+        engine: Engine,
+        session: Session,
+        loop: SharedLoop,
+        doorbell: int,
+        around: Surroundings,
+        reports: Reports,
     ) -> None:
-        """`doorbell` is the eventfd that wakes an idle engine."""
+        """`session` is what to begin with; `doorbell` is the eventfd that wakes an idle engine."""
+        self._configured = engine.session()
+        self._requests = Requests(session)
         self._engine, self._loop, self._around, self._reports = engine, loop, around, reports
         self.state: State = "starting"
         self.ready: Ready | None = None
         """What it said of its model; of the last engine while there is none."""
-        self.prompts = {"a": engine.prompt_a, "b": engine.prompt_b}
-        """What was asked for last: what a new engine starts with."""
-        self._played = dict(self.prompts)
-        self._started_with: dict[str, str] = {}
-        self._requests: dict[int, _Request] = {}
-        self._next_request = 0
         self._seen = time.monotonic()
+        self._answered_ns = 0
+        """When a request was answered last: what the engine said of itself before is not about the change."""
         self.child = Child(
             Plan(
                 "the engine",
@@ -89,19 +90,21 @@ class EnginePart:
             )
         )
 
-    def set_prompt(self, slot: str, text: str, done: Callable[[Outcome], None]) -> None:
-        """Gives prompt `slot` a new text; `done` is called once. Raises `RefusedError`."""
-        if slot not in self.prompts:
-            raise RefusedError(404, "unknown_address", f"there is no prompt {slot!r}; there are a and b")
-        if len(text) > PROMPT_LIMIT:
-            raise RefusedError(413, "too_large", f"a prompt may have {PROMPT_LIMIT} characters, this has {len(text)}")
-        if len(self._requests) >= _WAITING_LIMIT:
-            raise RefusedError(429, "rate_limited", f"{_WAITING_LIMIT} prompts are waiting to be encoded; send fewer")
-        self._next_request += 1
-        self.prompts[slot] = text
-        self._requests[self._next_request] = _Request(slot, text, done)
+    @property
+    def session(self) -> Session:
+        """What was asked for last."""
+        return self._requests.asked
+
+    def change(self, setting: Setting, done: Callable[[Outcome], None]) -> None:
+        """Asks for `setting`; `done` is called once. Raises `RefusedError`."""
+        self._requests.add(setting, done)
+        self._send()
+        self._reports.changed()
+
+    def _send(self) -> None:
         if self.state in ("ready", "playing"):
-            self.child.send(SetPrompt(id=self._next_request, slot=cast(Literal["a", "b"], slot), text=text))
+            for number, setting in self._requests.to_send():
+                self.child.send(Request(id=number, setting=setting))
 
     def status(self, knob_version: int) -> dict[str, object]:
         """Its section of the status. `knob_version` is that of the table now."""
@@ -113,7 +116,10 @@ class EnginePart:
             "restarts": self.child.restarts,
             **({} if self.ready is None else self.ready.model_dump(exclude={"type"})),
             "tick": engine.tick,
-            "idle": bool(engine.idle) and engine.knob_version == knob_version and not self._requests,
+            "idle": bool(engine.idle)
+            and engine.knob_version == knob_version
+            and engine.heartbeat_ns > self._answered_ns
+            and self._requests.idle,
             "tick_ms_p50": engine.tick_us_p50 / 1000,
             "tick_ms_p99": engine.tick_us_p99 / 1000,
             "decode_ms_p50": engine.decode_us_p50 / 1000,
@@ -128,20 +134,15 @@ class EnginePart:
         engine, names = self._engine, self._around.names
         self._seen = time.monotonic()
         self.state = "loading"
-        self._started_with = dict(self.prompts)
         send(
             StartEngine(
                 loop=names.loop,
                 knob_table=names.knob_table,
                 trace=names.trace,
-                checkpoint=str(engine.checkpoint) if engine.checkpoint else None,
                 device=engine.device,
-                depth=engine.depth,
-                steps=engine.steps,
                 threads=engine.threads,
-                source=str(engine.source) if engine.source else None,
-                prompt_a=self.prompts["a"],
-                prompt_b=self.prompts["b"],
+                cache=str(engine.cache or cache_dir()),
+                settings=self._requests.played.settings,
             )
         )
 
@@ -160,29 +161,46 @@ class EnginePart:
                 self._answer(message.id, Outcome(True, message.message))
             case Failed():
                 self._answer(message.id, Outcome(False, message.message))
-            case Fatal() if self.ready is None:
-                self._reports.fail(message.message)
             case Fatal():
-                log.error("the engine: %s", message.message)
+                self._take_fatal(message)
             case _:
                 log.error("the engine sent an unexpected %s", message.type)
 
     def _take_ready(self, message: Ready) -> None:
-        """It was started with the newest prompts of that moment; what was asked for since, it is told now."""
-        first, self.ready, self.state = self.ready is None, message, "ready"
-        for number, request in list(self._requests.items()):
-            if self._started_with.get(request.slot) == request.text:
-                self._answer(number, Outcome(True, ""))
-            else:
-                self.child.send(SetPrompt(id=number, slot=cast(Literal["a", "b"], request.slot), text=request.text))
+        """It was started with what the last one played; what was asked for since, it is told now."""
+        first, self.ready = self.ready is None, message
+        if self.state == "loading":
+            self.state = "ready"
+            self._send()
         if first:
             self._reports.ready()
+
+    def _take_fatal(self, message: Fatal) -> None:
+        """Gives up what the engine cannot start with, if it was the performer's and not the settings file's."""
+        played = self._requests.played
+        blamed = [
+            setting
+            for setting in played.settings
+            if setting.key.startswith(message.about) and setting != self._configured.get(setting.key)
+        ]
+        gone = [setting for setting in blamed if any(not Path(path).exists() for path in setting.files)]
+        for setting in gone or blamed:
+            self._requests.forget(setting.key, self._configured)
+            self._reports.note(f"{setting.key} is as configured again, since the engine said: {message.message}")
+        if blamed:
+            self._reports.changed()
+        elif self.ready is None:
+            self._reports.fail(message.message)
+        else:
+            log.error("the engine: %s", message.message)
 
     def _died(self) -> None:
         """The music goes on from the loop; a block that was being copied is finished here, before it is heard."""
         if self._loop.repair():
             log.info("finished the block that the engine was writing")
         self.state = "restarting"
+        self._requests.engine_died()
+        self._reports.changed()
 
     def _hung(self) -> str | None:
         now = time.monotonic()
@@ -195,11 +213,7 @@ class EnginePart:
         return None
 
     def _answer(self, number: int, outcome: Outcome) -> None:
-        request = self._requests.pop(number, None)
-        if request is None:
-            return
-        if outcome.ok:
-            self._played[request.slot] = request.text
-        elif self.prompts[request.slot] == request.text:
-            self.prompts[request.slot] = self._played[request.slot]
-        request.done(outcome)
+        self._answered_ns = time.monotonic_ns()
+        self._requests.answered(number, outcome)
+        self._send()
+        self._reports.changed()

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch.autograd.profiler import profile, record_function
+from torch.profiler import ProfilerActivity, profile, record_function
 
 from engine import dcw, guidance
 from engine.bench.stand import SHAPES, Stand, random
@@ -94,14 +94,16 @@ def _counted(stand: Stand, ring: Ring, curves: Curves, ticks: int, knobs: Callab
     cuda = stand.backend.device.type == "cuda"
     if cuda:
         torch.cuda.synchronize()
-    with profile(use_device="cuda" if cuda else None) as profiler:
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    with profile(activities=activities, acc_events=True) as profiler:
         for tick in range(ticks):
             asked = knobs(tick)
             with record_function(_TICK):
                 stand.tick(ring, asked, curves)
         if cuda:
             torch.cuda.synchronize()
-    return cost(profiler.kineto_results.events(), ticks, cuda)  # made into `events()` they take minutes
+    recorded: Any = profiler.profiler
+    return cost(recorded.kineto_results.events(), ticks, cuda)  # made into `events()` they take minutes
 
 
 def cost(events: Sequence[Any], ticks: int, cuda: bool) -> Cost:
@@ -119,6 +121,8 @@ def cost(events: Sequence[Any], ticks: int, cuda: bool) -> Cost:
 
     calls = Counter(event.name() for event in host if within(event))
     device = Counter(event.name() for event in events if event.device_type().name == "CUDA")
+    if cuda and not device:
+        raise RuntimeError("the profiler saw nothing on the device: copies and launches cannot be counted here")
     operators = {name: count for name, count in calls.items() if name.startswith("aten::")}
 
     def mean(counts: Mapping[str, int], wanted: Callable[[str], bool]) -> float:

@@ -19,7 +19,10 @@ PATIENCE = 60.0
 
 
 class Instrument:
-    """`demond run` with `options` on the JACK server `server`; a context manager that ends it."""
+    """`demond run` with `options` on the JACK server `server`; a context manager that ends it.
+
+    What is set is kept in the folder of the log, so that a second one there comes back as the first was left.
+    """
 
     def __init__(self, server: str, log: Path, *options: str, name: str = "demond") -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
@@ -30,7 +33,11 @@ class Instrument:
         self._log = log.open("w")
         command = [sys.executable, "-m", "demond.cli", "run", "--server", server, "--osc-port", str(self.port)]
         self.process = subprocess.Popen(
-            [*command, "--client", name, *options], stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL
+            [*command, "--client", name, *options],
+            stdout=self._log,
+            stderr=self._log,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "XDG_STATE_HOME": str(log.parent / "state")},
         )
         self.client = Client(port=self.port, timeout=5)
 

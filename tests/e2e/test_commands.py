@@ -63,8 +63,43 @@ def test_a_running_daemon_answers_its_commands(jackd: DummyServer, tmp_path: Pat
         assert "system:playback_1" in ports["audio_outputs"]
 
 
+def test_what_is_set_besides_knobs_is_set_and_told_by_a_command_each(
+    jackd: DummyServer, tmp_path: Path, four_seconds: Path
+) -> None:
+    options = ("--source", str(four_seconds), "--root", str(four_seconds.parent))
+    with Instrument(jackd.name, tmp_path / "log", *options) as instrument:
+        instrument.until_playing()
+
+        def say(*arguments: object) -> str:
+            command, *rest = arguments
+            result = demond(command, "--port", instrument.port, *rest)
+            assert result.returncode == 0, result.stderr
+            return result.stdout
+
+        assert say("set", "volume_db", "-6") == ""
+        assert say("set", "guidance_mode", "self") == ""
+        assert say("get", "volume_db", "guidance_mode").split() == ["volume_db", "-6", "dB", "guidance_mode", "self"]
+        assert json.loads(say("get", "--json", "seed")) == {"seed": 1}
+        say("prompt", "a", "house, bright", "--bpm", "124", "--key", "a minor")
+        told = json.loads(say("prompt", "a", "--json"))
+        assert told == {"a text": "house, bright", "a language": "en", "a bpm": 124.0, "a key": "a minor"}
+        say("curve", "protect", "0", "0.5", "-1")
+        assert say("curve", "protect") == "0 0.5 0\n"
+        assert json.loads(say("curve", "--json")) == {"protect": 3}
+        say("curve", "protect", "off")
+        assert say("curve") == ""
+        assert json.loads(say("steps", "6", "--json"))["ok"] is True
+        assert say("steps") == "6\n"
+        assert say("source").strip() == str(four_seconds.resolve())
+        refused = demond("source", "--port", instrument.port, "/etc/hostname")
+        assert refused.returncode == 1
+        assert "outside of the folders" in refused.stderr
+        assert demond("steps", "--port", instrument.port, "99").returncode == 1
+        assert "'protect'" in demond("curve", "--port", instrument.port, "protekt", "1").stderr
+
+
 def test_without_a_daemon_the_commands_say_what_to_do() -> None:
-    for command in (("status",), ("trace",), ("send", "/demond/ping")):
+    for command in (("status",), ("trace",), ("send", "/demond/ping"), ("set", "denoise", "1"), ("steps", "4")):
         result = demond(*command, "--port", 9)
         assert result.returncode == 1
         assert "demond run" in result.stderr
@@ -90,6 +125,13 @@ def test_two_daemons_on_one_port_are_one_too_many(jackd: DummyServer, tmp_path: 
         (("render", "--seconds", "1", "--out", "x.mp3"), ".flac"),
         (("render", "--seconds", "1", "--out", "x.wav", "--set", "denoize=1"), "denoise"),
         (("render", "--seconds", "1", "--out", "x.wav", "--set", "denoise=loud"), "loud"),
+        (("render", "--out", "x.wav", "--source", "nothing.wav"), "nothing.wav"),
+        (("render", "--out", "x.wav", "--prompt", "a", "--lora", "nothing.safetensors"), "nothing.safetensors"),
+        (("render", "--out", "x.wav", "--prompt", "a", "--repaint", "1-2"), "--source"),
+        (("render", "--out", "x.wav", "--curve", "protekt=1"), "protect"),
+        (("set", "denoize", "1"), "denoise"),
+        (("set", "guidance_mode", "selv"), "self"),
+        (("prompt", "c", "text"), "a, b and negative"),
     ],
 )
 def test_a_users_mistake_is_one_clear_sentence(arguments: tuple[str, ...], words: str) -> None:

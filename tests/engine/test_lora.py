@@ -202,7 +202,7 @@ def test_a_retuned_backend_shares_its_weights_and_is_made_while_the_old_one_runs
     assert made[0].most == backend.most
     assert torch.equal(velocity(backend), before)
     assert torch.equal(velocity(made[0].retuned({})), after)
-    own = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in made[0]._model.state_dict().values()}
+    own = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in made[0].model.state_dict().values()}
     shared = {t.untyped_storage().data_ptr() for t in base.values()}
     changed = ("layers.0.self_attn.qkv.weight", "time_embed.linear_2.weight")
     assert sum(size for place, size in own.items() if place not in shared) == sum(base[n].nbytes for n in changed)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from demond.control import Outcome
-from demond.knobs import KNOBS
+from demond.knobs import CURVES, KNOBS
 from demond.mapping import MappingSource
 from demond.osc._clients import CLIENT_LIMIT
 from demond.osc.codec import IMPULSE, Argument, Message, encode, encode_bundle, parse, time_tag
@@ -151,7 +151,7 @@ def test_a_reset_fires_and_answers_with_the_default(arguments: tuple[Argument, .
 def test_a_prompt_is_set_and_answered_when_it_plays() -> None:
     async def scene(client: Surface) -> None:
         pending: list[Callable[[Outcome], None]] = []
-        client.control.set_prompt = lambda slot, text, done: pending.append(done)  # type: ignore[method-assign]
+        client.control.change = lambda setting, done: pending.append(done)  # type: ignore[method-assign]
         assert await client.ask("/demond/prompt/a/text", "slow drums") == []
         pending[0](Outcome(True, ""))
         reply = await client.next()
@@ -218,7 +218,7 @@ def test_a_mapped_address_of_a_surface_works_and_the_mapping_reloads_on_request(
         ("/demond/knob/denoise", (IMPULSE,), 400, "bad_args", "a number is wanted"),
         ("/demond/knob/denoise", (1, 2), 400, "bad_args", "one number is wanted, not 2"),
         ("/demond/knob/denoise/norm", (math.nan,), 400, "bad_args", "a finite number"),
-        ("/demond/prompt/a/text", (5,), 400, "bad_args", "a prompt is one text"),
+        ("/demond/prompt/a/text", (5,), 400, "bad_args", "a text (s) is wanted"),
         ("/demond/prompt/a/text", ("x" * 5000,), 413, "too_large", "4096 characters"),
         ("/demond/trace", (0,), 400, "bad_args", "1 to 1000"),
         ("/demond/sync", (), 400, "bad_args", "a whole number"),
@@ -403,7 +403,8 @@ def test_beyond_the_loopback_it_listens_only_to_named_networks() -> None:
 
 def test_every_address_of_the_table_is_taken_and_described() -> None:
     assert {target.verb for target in TARGETS.values()} == {entry.verb for entry in TABLE}
-    assert len(TARGETS) == 3 * len(KNOBS) + 2 + sum("{" not in entry.address for entry in TABLE)
+    plain = sum("{" not in entry.address for entry in TABLE)
+    assert len(TARGETS) == 3 * len(KNOBS) + 3 + 2 * 5 + len(CURVES) + plain
     for entry in (*TABLE, *REPLIES):
         assert entry.address
         assert entry.meaning
@@ -411,7 +412,7 @@ def test_every_address_of_the_table_is_taken_and_described() -> None:
 
     async def scene(client: Surface) -> None:
         for address in TARGETS:
-            if address not in ("/demond/sync", "/demond/map/reload"):
+            if address not in ("/demond/sync", "/demond/map/reload", "/demond/lora/load", "/demond/loras"):
                 answers = await client.ask(address)
                 assert answers, address
                 assert all(answer.address != "/demond/error" for answer in answers), address

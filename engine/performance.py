@@ -42,6 +42,9 @@ class Step:
 class Rehearsal:
     """What a rig played where nobody heard it: how it comes in."""
 
+    rig: Rig
+    guides: Guides
+    """What the slots in flight were guided by."""
     ring: Ring
     """Full: every slot that a steady ring has in flight is in flight."""
     result: Result
@@ -88,13 +91,17 @@ class Performance:
         if rig.audio is not before.audio or rig.model is not before.model:
             self.playback.swap(rig.model.vae, rig.audio, rehearsal.loop if rehearsal else None)
         if not rig.shares_ring(before):
-            self._ticks_before += self.ring.ticks
+            old, self.ring = self.ring, rehearsal.ring if rehearsal else new_ring(rig)
+            self._ticks_before += old.ticks - self.ring.ticks
             self._results_before += self.result.id if self.result else 0
-            self.ring = rehearsal.ring if rehearsal else new_ring(rig)
             self.result = rehearsal.result if rehearsal else None
             self._entering, self._settled = rehearsal is not None, None
         self.ring.depth, self.ring.backend = rig.setup.depth, rig.backend
-        self._rig, self._guides = rig, rig.guides
+        if rehearsal and rig.guides is rehearsal.rig.guides:
+            self._guides = rehearsal.guides  # with others of the same content all slots would seem to be changed
+        elif rig.guides is not before.guides:
+            self._guides = rig.guides
+        self._rig = rig
 
     @torch.inference_mode()
     def step(self, knobs: Knobs, curves: Curves) -> Step:
@@ -153,8 +160,8 @@ def rehearse(rig: Rig, knobs: Knobs, curves: Curves, place: float, whole: bool, 
     by then hears the old music until the next one. With `whole` there will be a loop, as much of it decoded as
     the result covers. Calls `progress` between two ticks; what that raises ends the rehearsal.
     """
-    port = VirtualPort()
-    performance = Performance(rig, rig.new_guides(), port, port.clock)
+    port, guides = VirtualPort(), rig.new_guides()
+    performance = Performance(rig, guides, port, port.clock)
     port.play(int(place * port.frames))
     while performance.result is None:
         progress("rehearsal", 0.0)
@@ -166,7 +173,7 @@ def rehearse(rig: Rig, knobs: Knobs, curves: Curves, place: float, whole: bool, 
             progress("rehearsal", 0.5)
         port.play(port.frames // 2)
     loop = torch.from_numpy(port.loop.T.copy()) if whole else None
-    return Rehearsal(performance.ring, performance.result, loop)
+    return Rehearsal(rig, guides, performance.ring, performance.result, loop)
 
 
 def new_ring(rig: Rig) -> Ring:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,7 @@ class Session:
         with torch.inference_mode():
             decode_window(rig.model.vae, rig.latents, 0, KEEP)
         self._curves = Curves(rig.frames, target)
+        self._resampled = lru_cache(maxsize=2)(Curves.at)
         self._knobs = Knobs()
         self._performance: Performance | None = None
         self._changes = Changes(rig, self._build, self._rehearse)
@@ -273,8 +275,7 @@ class Session:
     def _commit(self, rig: Rig, rehearsal: Rehearsal | None) -> None:
         """On the tick thread."""
         self._attached().change(rig, rehearsal)
-        if rig.frames != self._curves.frames:
-            self._curves = self._curves.at(rig.frames)
+        self._curves = self._curves_over(rig)
 
     def _build(self, setup: Setup, old: Rig, progress: Progress) -> Rig:
         """On a worker: a rig whose guides have what the next tick will ask of them."""
@@ -290,8 +291,9 @@ class Session:
         return rehearse(rig, self._knobs, self._curves_over(rig), place, whole, progress)
 
     def _curves_over(self, rig: Rig) -> Curves:
+        """The same object for the tick thread as for the rehearsal, so that nothing seems to have changed."""
         curves = self._curves
-        return curves if curves.frames == rig.frames else curves.at(rig.frames)
+        return curves if curves.frames == rig.frames else self._resampled(curves, rig.frames)
 
 
 def _device(name: str) -> torch.device:

@@ -48,6 +48,19 @@ def test_steps_change_to_the_music_of_a_session_with_so_many(player: Player, two
     player.sounds_whole()
 
 
+def test_a_swap_leaves_the_ring_full_so_that_its_music_is_settled_at_once(player: Player, other: Path) -> None:
+    player.session.set_curve("velocity_scale", [0.8, 1.0])
+    player.session.set_curve("hint_strength", [0.5, 1.0])
+    for ask in (lambda: player.session.request_steps(6), lambda: player.session.request_source(other)):
+        player.settled()
+        before = player.steps[-1].tick
+        player.after(ask())
+        swapped = digest(player.session)
+        player.until(lambda: player.steps[-1].idle)
+        assert player.steps[-1].tick <= before + 2
+        assert digest(player.session) == swapped
+
+
 def test_a_prompt_changes_to_the_music_of_a_session_with_it(player: Player, two_seconds: Path) -> None:
     player.settled()
     assert player.after(player.session.request_prompt("a", "ambient, 90 bpm, c minor")) == ""

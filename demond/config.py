@@ -35,6 +35,7 @@ from demond.session import (
     SetSource,
     SetSteps,
     SetStructure,
+    SetTarget,
     SetTimbre,
     Setting,
     Text,
@@ -138,6 +139,8 @@ class Engine(_Section):
     """A clip whose sound the music takes."""
     structure: Path | None = None
     """A clip whose rhythm and harmony the music follows instead of the source's."""
+    target: Path | None = None
+    """A clip that source_lock draws to instead of the source."""
     context: Annotated[float, Field(ge=0, le=LONGEST_SECONDS)] = 0.0
     """Seconds of the loop that a slot covers; 0 is the whole loop."""
     prompt_a: Said = Prompt(text="synthwave, bright, driving, 120 bpm")
@@ -172,6 +175,7 @@ class Engine(_Section):
             SetSource(silence=source.silence) if isinstance(source, Silence) else SetSource(path=_text(source)),
             SetTimbre(path=_text(self.timbre)),
             SetStructure(path=_text(self.structure)),
+            SetTarget(path=_text(self.target)),
             SetContext(seconds=self.context),
             SetPrompt(slot="a", prompt=self.prompt_a),
             SetPrompt(slot="b", prompt=self.prompt_b),
@@ -226,7 +230,7 @@ def load(path: Path | None) -> Config:
     engine = config.engine
     files = {
         name: placed(named)
-        for name in ("checkpoint", "source", "timbre", "structure", "lora_folder", "cache")
+        for name in ("checkpoint", "source", "timbre", "structure", "target", "lora_folder", "cache")
         if isinstance(named := getattr(engine, name), Path)
     }
     loras = [lora.model_copy(update={"file": placed(lora.file)}) for lora in engine.loras]

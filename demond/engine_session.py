@@ -22,6 +22,7 @@ from demond.session import (
     SetSource,
     SetSteps,
     SetStructure,
+    SetTarget,
     SetTimbre,
     Setting,
 )
@@ -38,7 +39,7 @@ REFUSALS = (
 
 _ABOUT: dict[type[Exception], tuple[str, ...]] = {
     engine.CheckpointError: ("checkpoint",),
-    engine.SourceError: ("source", "timbre", "structure"),
+    engine.SourceError: ("source", "timbre", "structure", "target"),
     engine.PromptError: ("prompt",),
     engine.LoraError: ("lora",),
     ValueError: ("depth", "steps", "context", "curve"),
@@ -72,6 +73,7 @@ def open_session(
         negative=_prompt(asked.prompt("negative")),
         timbre=_path(asked.path("timbre")),
         structure=_path(asked.path("structure")),
+        target=_path(asked.path("target")),
         loras=[
             (Path(each.path), each.strength)
             for each in asked.loras.values()
@@ -112,6 +114,8 @@ def _asked(session: engine.Session, setting: Setting) -> Future[str]:
             return session.request_timbre(_path(setting.path))
         case SetStructure():
             return session.request_structure(_path(setting.path))
+        case SetTarget():
+            return session.request_target(_path(setting.path))
         case SetCheckpoint():
             return session.request_checkpoint(_path(setting.path))
         case SetSteps():

@@ -33,7 +33,7 @@ class Roots:
         engine = config.engine
         if config.roots is not None:
             return cls(config.roots, engine.lora_folder)
-        files = (engine.source, engine.timbre, engine.structure, *(lora.file for lora in engine.loras))
+        files = (engine.source, engine.timbre, engine.structure, engine.target, *(lora.file for lora in engine.loras))
         folders = [file.absolute().parent for file in files if isinstance(file, Path)]
         checkpoint = [engine.checkpoint] if engine.checkpoint else []
         return cls([*folders, *checkpoint, Path.home() / "Music"], engine.lora_folder)

@@ -182,6 +182,12 @@ class SetStructure(_SetPath):
     type: Literal["structure"] = "structure"
 
 
+class SetTarget(_SetPath):
+    """A clip that `source_lock` draws to; none draws to the source."""
+
+    type: Literal["target"] = "target"
+
+
 class SetCheckpoint(_SetPath):
     """The folder of the model; none is the one inside."""
 
@@ -241,6 +247,7 @@ Setting = Annotated[
     | SetSource
     | SetTimbre
     | SetStructure
+    | SetTarget
     | SetCheckpoint
     | SetSteps
     | SetDepth
@@ -336,7 +343,7 @@ class Session:
         return setting if isinstance(setting, SetSource) else SetSource()
 
     def path(self, key: str) -> str | None:
-        """The file of `timbre` or `structure`, or the folder of `checkpoint`."""
+        """The file of `timbre`, `structure` or `target`, or the folder of `checkpoint`."""
         setting = self.get(key)
         return setting.path if isinstance(setting, _SetPath) else None
 
@@ -386,6 +393,7 @@ def told(session: Session) -> dict[str, object]:
         "silence_s": session.source.silence,
         "timbre": session.path("timbre"),
         "structure": session.path("structure"),
+        "target": session.path("target"),
         "checkpoint": session.path("checkpoint"),
         "steps": session.steps,
         "depth": session.depth,

@@ -96,6 +96,8 @@ class Performance:
             self._results_before += self.result.id if self.result else 0
             self.result = rehearsal.result if rehearsal else None
             self._entering, self._settled = rehearsal is not None, None
+        elif rig.target is not before.target:
+            self.ring.lock_target, self._settled = rig.target, None
         self.ring.depth, self.ring.backend = rig.setup.depth, rig.backend
         if rehearsal and rig.guides is rehearsal.rig.guides:
             self._guides = rehearsal.guides  # with others of the same content all slots would seem to be changed
@@ -178,4 +180,7 @@ def rehearse(rig: Rig, knobs: Knobs, curves: Curves, place: float, whole: bool, 
 
 def new_ring(rig: Rig) -> Ring:
     """A ring over the rig's loop, with nothing in flight."""
-    return Ring(rig.backend, rig.latents, rig.setup.depth, rig.setup.steps, rig.window)
+    ring = Ring(rig.backend, rig.latents, rig.setup.depth, rig.setup.steps, rig.window)
+    if rig.target is not rig.latents:
+        ring.lock_target = rig.target
+    return ring

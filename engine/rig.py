@@ -67,6 +67,8 @@ class Setup:
     """A clip whose sound is to be taken on."""
     structure: Path | None = None
     """A clip whose rhythm and harmony are to be followed instead of the source's."""
+    target: Path | None = None
+    """A clip that the knob `source_lock` draws to instead of the source."""
     loras: tuple[tuple[Path, float], ...] = ()
     """Files or folders, each once, and their strengths."""
     depth: int = 4
@@ -117,7 +119,11 @@ class Rig:
     latents: Tensor
     """[T,64] of the source."""
     hint: Tensor
-    """[T,64]: the structure to follow."""
+    """[T,64]: the source's structure."""
+    structure: Tensor | None
+    """[T,64]: the structure of a clip, over and over."""
+    target: Tensor
+    """[T,64]: what `source_lock` draws to."""
     conditions: Mapping[PromptSlot, Condition]
     loras: Mapping[Path, Lora]
     tuned: Backend
@@ -144,7 +150,7 @@ class Rig:
 
     def new_guides(self) -> Guides:
         """Guides of one's own, for another performance from this rig."""
-        return _guides(self.model, self.tuned, self.latents, self.hint, self.conditions)
+        return _guides(self.model, self.tuned, self.latents, self.hint, self.conditions, self.structure)
 
     def shares_ring(self, other: Rig) -> bool:
         """Whether slots in flight in a ring over `other` can be finished from this rig."""
@@ -208,7 +214,12 @@ class Builder:
         model = take("model", (setup.checkpoint,), lambda: self._model(setup.checkpoint, progress))
         progress("source", 0.0)
         latents = take("latents", (model, audio, silent), lambda: self._latents(model, audio, setup.source))
-        hint = take("hint", (model, latents, setup.structure), lambda: self._hint(model, latents, setup))
+        plain = setup.from_text
+        hint = take("hint", (model, latents, plain), lambda: latents if plain else model.conditioner.hint(latents))
+        structure = take(
+            "structure", (model, latents, setup.structure), lambda: self._structure(model, latents, setup.structure)
+        )
+        target = take("target", (model, latents, setup.target), lambda: self._target(model, latents, setup.target))
         timbre = take("timbre", (model, setup.timbre), lambda: self._timbre(model, setup.timbre))
         frames = latents.shape[0]
 
@@ -234,12 +245,26 @@ class Builder:
         backend = take("backend", (tuned, *shape), lambda: _prepared(tuned, *shape))
         guides = take(
             "guides",
-            (tuned, latents, hint, *conditions.values()),
-            lambda: _guides(model, tuned, latents, hint, conditions),
+            (tuned, latents, hint, structure, *conditions.values()),
+            lambda: _guides(model, tuned, latents, hint, conditions, structure),
         )
         progress("warm-up", 1.0)
         return Rig(
-            setup, model, audio, remark, latents, hint, conditions, loras, tuned, backend, length, guides, parts.made
+            setup=setup,
+            model=model,
+            audio=audio,
+            remark=remark,
+            latents=latents,
+            hint=hint,
+            structure=structure,
+            target=target,
+            conditions=conditions,
+            loras=loras,
+            tuned=tuned,
+            backend=backend,
+            condition_length=length,
+            guides=guides,
+            parts=parts.made,
         )
 
     def _model(self, checkpoint: Path | None, progress: Progress) -> Model:
@@ -264,14 +289,18 @@ class Builder:
         """The latents [N,64] of a clip beside the source."""
         return self._clips.latents(load_source(path), model.vae, str(path))
 
-    def _hint(self, model: Model, latents: Tensor, setup: Setup) -> Tensor:
-        """The structure [T,64] of the clip, over and over, or of the source; that of text alone is silence."""
-        if setup.from_text:
-            return latents
-        if setup.structure is not None:
-            clip = self._clip(model, setup.structure)
-            latents = clip[torch.arange(latents.shape[0], device=clip.device) % clip.shape[0]]
-        return model.conditioner.hint(latents)
+    def _around(self, model: Model, path: Path, frames: int) -> Tensor:
+        """The latents [T,64] of a clip that is repeated over `frames`, and cut."""
+        clip = self._clip(model, path)
+        return clip[torch.arange(frames, device=clip.device) % clip.shape[0]]
+
+    def _structure(self, model: Model, latents: Tensor, clip: Path | None) -> Tensor | None:
+        """The structure [T,64] of the clip, if there is one."""
+        return model.conditioner.hint(self._around(model, clip, latents.shape[0])) if clip else None
+
+    def _target(self, model: Model, latents: Tensor, clip: Path | None) -> Tensor:
+        """The latents [T,64] of the clip, or those of the source."""
+        return self._around(model, clip, latents.shape[0]) if clip else latents
 
     def _timbre(self, model: Model, clip: Path | None) -> Tensor | None:
         """Latents [N,64] of the clip, if there is one."""
@@ -327,6 +356,11 @@ def _prepared(tuned: Backend, depth: int, frames: int, length: int) -> Backend:
 
 
 def _guides(
-    model: Model, tuned: Backend, latents: Tensor, hint: Tensor, conditions: Mapping[PromptSlot, Condition]
+    model: Model,
+    tuned: Backend,
+    latents: Tensor,
+    hint: Tensor,
+    conditions: Mapping[PromptSlot, Condition],
+    structure: Tensor | None,
 ) -> Guides:
-    return Guides(tuned, latents, hint, model.conditioner.silence(latents.shape[0]), conditions)
+    return Guides(tuned, latents, hint, model.conditioner.silence(latents.shape[0]), conditions, structure)

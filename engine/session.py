@@ -60,6 +60,7 @@ class Session:
         negative: str | Prompt = "",
         timbre: Path | None = None,
         structure: Path | None = None,
+        target: Path | None = None,
         loras: Sequence[tuple[Path, float]] = (),
         cache: Path | None = None,
         progress: Progress = lambda stage, share: None,
@@ -83,24 +84,25 @@ class Session:
             },
             timbre=timbre,
             structure=structure,
+            target=target,
             loras=tuple(dict(loras).items()),
             depth=depth,
             steps=steps,
         )
-        target = _device(device)
+        place = _device(device)
         torch.set_flush_denormal(True)
         torch.set_num_threads(1)  # rows are shared among threads, not the products inside them
         cores = os.cpu_count() or 1
         # The audio process runs in real time and takes its few microseconds from whichever core it likes; leaving it
         # one of two would cost half the speed.
         threads = threads or min(DEPTH_MOST, cores if cores <= 2 else cores - 1)
-        dtype = torch.bfloat16 if target.type == "cuda" else torch.float32
-        self.device_name = _device_name(target, threads)
-        self._builder = Builder(target, dtype, threads, cache)
+        dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
+        self.device_name = _device_name(place, threads)
+        self._builder = Builder(place, dtype, threads, cache)
         rig = self._builder.build(setup, progress=progress)
         with torch.inference_mode():
             decode_window(rig.model.vae, rig.latents, 0, KEEP)
-        self._curves = Curves(rig.frames, target)
+        self._curves = Curves(rig.frames, place)
         self._resampled = lru_cache(maxsize=2)(Curves.at)
         self._knobs = Knobs()
         self._performance: Performance | None = None
@@ -185,8 +187,15 @@ class Session:
         )
 
     def request_structure(self, clip: Path | None) -> Future[str]:
-        """Follows the structure of `clip`, or of the source again for None. The future may hold a `SourceError`."""
+        """Follows the structure of `clip`, as far as `structure_blend` says, or of the source alone for None.
+
+        The future may hold a `SourceError`.
+        """
         return self._changes.request(lambda setup: replace(setup, structure=clip), kind="structure")
+
+    def request_target(self, clip: Path | None) -> Future[str]:
+        """Locks to `clip`, or to the source again for None. The future may hold a `SourceError`."""
+        return self._changes.request(lambda setup: replace(setup, target=clip), kind="target")
 
     def request_lora(self, path: Path, strength: float | None) -> Future[str]:
         """Plays with the LoRA in `path` at `strength`, or without it for None. The future may hold a `LoraError`.

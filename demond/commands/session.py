@@ -102,6 +102,13 @@ def structure(
     _path(Client(host, port), "/demond/structure", file, none, as_json, "that of the source")
 
 
+def target(
+    file: File = None, none: Nothing = False, host: Host = HOST, port: Port = PORT, as_json: Json = False
+) -> None:
+    """Lock to another clip; the knob source_lock says how firmly."""
+    _path(Client(host, port), "/demond/target", file, none, as_json, "the source")
+
+
 def checkpoint(
     folder: Annotated[str | None, typer.Argument(help="A model folder; without it, the present one is told.")] = None,
     none: Annotated[bool, typer.Option("--none", help="The model inside.")] = False,
@@ -109,7 +116,7 @@ def checkpoint(
     port: Port = PORT,
     as_json: Json = False,
 ) -> None:
-    """Play another model, of the same sizes as the present one."""
+    """Play another model."""
     _path(Client(host, port), "/demond/checkpoint", folder, none, as_json, "the model inside")
 
 

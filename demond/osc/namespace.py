@@ -132,6 +132,13 @@ TABLE: tuple[Entry, ...] = (
         *_SLOW,
     ),
     Entry(
+        "/demond/target",
+        Verb.SETTING,
+        "s path; an empty one is the source; none asks",
+        "Makes another clip what source_lock draws to",
+        *_SLOW,
+    ),
+    Entry(
         "/demond/steps",
         Verb.SETTING,
         f"i from 1 to {STEPS_LIMIT}; none asks",
@@ -156,7 +163,7 @@ TABLE: tuple[Entry, ...] = (
         "/demond/checkpoint",
         Verb.SETTING,
         "s path of a folder; an empty one is the model inside; none asks",
-        "Plays another model of the same sizes",
+        "Plays another model",
         *_SLOW,
     ),
     Entry(

@@ -29,6 +29,7 @@ from demond.session import (
     SetSource,
     SetSteps,
     SetStructure,
+    SetTarget,
     SetTimbre,
     Setting,
     curve,
@@ -39,9 +40,10 @@ OFF = "off"
 """Sent and answered where a number would stand, for a curve that is not drawn and a LoRA that is not applied."""
 
 Arguments = tuple[Argument, ...]
-_PATHS: dict[str, type[SetTimbre | SetStructure | SetCheckpoint]] = {
+_PATHS: dict[str, type[SetTimbre | SetStructure | SetTarget | SetCheckpoint]] = {
     "timbre": SetTimbre,
     "structure": SetStructure,
+    "target": SetTarget,
     "checkpoint": SetCheckpoint,
 }
 

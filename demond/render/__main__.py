@@ -55,6 +55,7 @@ def main(
     ] = None,
     timbre: Annotated[Path | None, typer.Option(help="A clip whose sound is taken.")] = None,
     structure: Annotated[Path | None, typer.Option(help="A clip whose rhythm and harmony are followed.")] = None,
+    target: Annotated[Path | None, typer.Option(help="A clip that source_lock draws to.")] = None,
     lora: Annotated[list[str] | None, typer.Option(help="FILE or FILE=STRENGTH; may be given again.")] = None,
     curve: Annotated[
         list[str] | None, typer.Option(help="A knob drawn over the loop, NAME=0,0.5,1; may be given again.")
@@ -86,6 +87,7 @@ def main(
         "negative": negative,
         "timbre": timbre,
         "structure": structure,
+        "target": target,
         "loras": [_lora(each) for each in lora or []],
         "curves": dict(_curve(each) for each in curve or []),
         "checkpoint": checkpoint,

@@ -93,6 +93,34 @@ def test_the_structure_of_a_clip_is_followed_until_it_is_taken_away(
     player.sounds_whole()
 
 
+def test_structure_goes_over_from_the_source_to_the_clip(player: Player, other: Path) -> None:
+    before = player.settled()
+    player.after(player.session.request_structure(other))
+    of_the_clip = player.settled()
+    player.knobs = replace(KNOBS, structure_blend=0.5)
+    between = player.settled()
+    player.knobs = replace(KNOBS, structure_blend=0.0)
+    assert player.settled() == before
+    assert len({before, between, of_the_clip}) == 3
+
+
+def test_a_full_lock_ends_at_the_target_and_at_the_source_when_it_is_taken_away(
+    player: Player, two_seconds: Path, other: Path
+) -> None:
+    player.knobs = replace(KNOBS, source_lock=1.0)
+    at_the_source = player.settled()
+    player.after(player.session.request_target(other))
+    at_the_target = player.settled()
+    assert at_the_target != at_the_source
+    assert at_the_target == fresh(player.knobs, source=two_seconds, target=other)
+    player.after(player.session.request_steps(6))
+    assert player.settled() == fresh(player.knobs, source=two_seconds, target=other, steps=6)
+    player.after(player.session.request_steps(8))
+    player.after(player.session.request_target(None))
+    assert player.settled() == at_the_source
+    player.sounds_whole()
+
+
 def test_the_built_in_model_says_that_it_hears_no_timbre(player: Player, other: Path) -> None:
     before = player.settled()
     assert "timbre" in player.after(player.session.request_timbre(other))

@@ -31,6 +31,7 @@ async def accepted(client: Surface, address: str, *arguments: Argument) -> None:
         ("/demond/source/silence", 30.0),
         ("/demond/timbre", "horn.flac"),
         ("/demond/structure", "beat.wav"),
+        ("/demond/target", "beat.wav"),
         ("/demond/checkpoint", "ace-step"),
         ("/demond/steps", 12),
         ("/demond/depth", 2),

@@ -277,6 +277,7 @@ class Daemon:
         if any(knob(name).kind is Kind.OUTPUT for name in clamped):
             self._apply_output()
         self._changed()
+        self.mapping.changed(clamped)
 
     def _changed(self) -> None:
         if self._keeper is not None:

@@ -12,10 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import pytest
 
-from demond.messages import Channel, ChannelClosedError, Message, MidiIn, MidiPorts, Shutdown
+from demond.messages import Channel, ChannelClosedError, Message, MidiIn, MidiOut, MidiPorts, Shutdown
 from demond.midi.process import OUTBOX_LIMIT, Outbox
 from tests.jack import running_jackd, wait_for
 
@@ -82,6 +83,14 @@ def listed_ports(server: str) -> str:
     return subprocess.run(command, env=environment(server), capture_output=True, text=True, check=False).stdout
 
 
+class Heard(NamedTuple):
+    """One MIDI message, as it reached the daemon."""
+
+    port: str
+    data: str
+    time_ns: int
+
+
 class Running:
     """The MIDI process, as the daemon sees it."""
 
@@ -106,14 +115,23 @@ class Running:
         wait_for(check, seconds, what)
 
     def port_lists(self) -> list[tuple[str, ...]]:
-        return [message.ports for message in self.messages if isinstance(message, MidiPorts)]
+        lists = (message.ports for message in self.messages if isinstance(message, MidiPorts))
+        return [tuple(port.name for port in ports) for ports in lists]
+
+    def answered(self) -> set[str]:
+        lists = [message.ports for message in self.messages if isinstance(message, MidiPorts)]
+        return {port.name for port in lists[-1] if port.answers} if lists else set()
+
+    def show(self, port: str, *messages: bytes) -> None:
+        self.channel.send(MidiOut(port=port, data=tuple(message.hex() for message in messages)))
 
     def ports(self) -> tuple[str, ...]:
         lists = self.port_lists()
         return lists[-1] if lists else ()
 
-    def received(self, port: str = "") -> list[MidiIn]:
-        return [message for message in self.messages if isinstance(message, MidiIn) and port in message.port]
+    def received(self, port: str = "") -> list[Heard]:
+        batches = (message for message in self.messages if isinstance(message, MidiIn) and port in message.port)
+        return [Heard(batch.port, data, batch.time_ns) for batch in batches for data in batch.data]
 
     def end(self) -> None:
         """As the daemon ends it; a client that is killed can keep jackd from ending in order."""
@@ -269,7 +287,7 @@ def test_the_outbox_loses_the_oldest_and_counts_them() -> None:
     reader, outbox = Channel(ours), Outbox(Channel(theirs))
     sent = OUTBOX_LIMIT + 2_000
     for i in range(sent):
-        outbox.put(MidiIn(port="p" * 200, data="b00700", time_ns=i))
+        outbox.put(MidiIn(port="p" * 200, data=("b00700",), time_ns=i))
     assert outbox.dropped == 2_000
     received: list[int] = []
     while len(received) < OUTBOX_LIMIT:

@@ -236,6 +236,7 @@ class Mapper:
             self._strokes.press(stroke, active, gesture.strength)
         elif isinstance(gesture, Steps):
             self._strokes.turn(stroke, active, gesture.steps)
+            self._painter.turned(stroke.state.name, stroke.control)
         else:
             self._spoken_for(stroke, active)
             travel = travel_of_bits(gesture.value, control.bits)

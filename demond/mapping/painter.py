@@ -110,14 +110,26 @@ class Painter:
                 canvas.dirty[full] = None
             elif canvas.arrows.pop(full, None) is not None:
                 canvas.dirty[full] = None
-        if not control.follows or control.position is None:
+        if control.position is None or (not control.follows and not _draws_itself(control)):
             return
         canvas.sent[control.position] = value
+        if not control.follows:
+            canvas.dirty[name] = None
+            return
         if device.model.echo == "always":
             del canvas.sent[control.position]
             canvas.dirty[name] = None
         elif canvas.hands.get(name) != _HELD:
             canvas.hands[name] = now_ns + QUIET_NS
+
+    def turned(self, port: str, name: str) -> None:
+        """The endless control `name` was turned. A ring that the device draws itself must be drawn again."""
+        canvas = self._canvases.get(port)
+        if canvas is not None and name in canvas.shows:
+            _, control = canvas.shows[name]
+            if control.position is not None and _draws_itself(control):
+                canvas.sent.pop(control.position, None)
+                canvas.dirty[name] = None
 
     def pressed(self, port: str, device: Device, control: DeviceControl) -> None:
         """A button or touch sensor was pressed."""
@@ -230,6 +242,12 @@ def _canvas(devices: _Devices) -> _Canvas:
                 for knob in knobs:
                     canvas.by_knob.setdefault(knob, []).append(name)
     return canvas
+
+
+def _draws_itself(control: DeviceControl) -> bool:
+    """Whether the device draws a control's ring when it is turned, which it does where both have the same message."""
+    show = control.position
+    return show is not None and control.key == (show.word, show.channel, show.number)
 
 
 def _sensed(canvas: _Canvas, device: Device, sensor: DeviceControl) -> list[str]:

@@ -8,15 +8,17 @@ is reported together, at its place.
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from demond.knobs import did_you_mean
-from demond.mapping.assembly import Layout, layout
+from demond.mapping.assembly import layout
 from demond.mapping.binding import Binding, Condition
 from demond.mapping.lines import bind, unknown_control
+from demond.mapping.mapping import Device, Mapping
 from demond.mapping.profile import Profile, expand
 from demond.mapping.profile_schema import ProfileFile
 from demond.mapping.schema import DeviceEntry, MapEntry, MappingFile
@@ -31,48 +33,6 @@ FILE_LIMIT = 200
 """How many files one mapping may be made of."""
 CHAIN_LIMIT = 20
 """How deep files may include each other."""
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A controller, with what its messages mean."""
-
-    id: str
-    profile: str
-    patterns: tuple[str, ...]
-    """Globs for port names, in small letters; any of them must fit."""
-    usb: str | None
-    """`0944:0117`, if that must fit, too."""
-    path: str | None
-    """The place of the USB socket, such as `1-1.2`, if that must fit, too."""
-    order: int | None
-    """Which of several ports that fit it is, from 1, by name; None for each of them."""
-    model: Profile
-    layout: Layout
-    bindings: dict[str, tuple[Binding, ...]]
-    """By control name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mapping:
-    """All that is mapped. Never changed: a reload makes a new one."""
-
-    devices: tuple[Device, ...] = ()
-    osc: dict[str, tuple[Binding, ...]] = field(default_factory=dict)
-    """By address."""
-    layers: tuple[str, ...] = ()
-    files: tuple[Path, ...] = ()
-    """Every file that was read, or looked for in vain."""
-    warnings: tuple[Problem, ...] = ()
-    """What is most likely not meant, though it works."""
-
-    def bindings(self) -> Iterator[Binding]:
-        """Every line."""
-        for device in self.devices:
-            for lines in device.bindings.values():
-                yield from lines
-        for lines in self.osc.values():
-            yield from lines
 
 
 class MappingError(YamlError):
@@ -119,6 +79,33 @@ def check_file(path: Path) -> str:
     document.validate(Config)
     document.raise_problems()
     return "settings file"
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A file that was read and judged by itself, for as long as its text stays the same."""
+
+    read: Document
+    file: MappingFile | None = None
+    profile: Profile | None = None
+
+    def document(self) -> Document:
+        """The document, whose problems may be added to."""
+        return Document(self.read.name, self.read.root, list(self.read.problems), self.read.broken)
+
+
+# Of a reload, most files are as they were; reading them again would take most of its time.
+@functools.lru_cache(maxsize=FILE_LIMIT)
+def _read_mapping(text: bytes, name: str) -> _Read:
+    document = parse(text, name)
+    return _Read(document, file=document.validate(MappingFile))
+
+
+@functools.lru_cache(maxsize=FILE_LIMIT)
+def _read_profile(text: bytes, name: str) -> _Read:
+    document = parse(text, name)
+    file = document.validate(ProfileFile)
+    return _Read(document, profile=expand(file, document) if file is not None else None)
 
 
 @dataclass(slots=True)
@@ -171,10 +158,10 @@ class _Loading:
             return
         self._done.add(real)
         self._files[real] = None
-        document = self._parse(path, blame, chain)
-        if document is None:
+        found = self._parse(path, blame, chain, _read_mapping)
+        if found is None:
             return
-        file = document.validate(MappingFile)
+        document, file = found.document(), found.file
         if file is not None:
             for i, name in enumerate(file.include):
                 included = self._find(path, name)
@@ -200,9 +187,11 @@ class _Loading:
         candidates = [Path(os.path.normpath(place / name.replace("\0", ""))) for place in places]
         return next((path for path in candidates if _is_file(path)), candidates[0])
 
-    def _parse(self, path: Path, blame: _Blame | None, chain: tuple[Path, ...]) -> Document | None:
+    def _parse(
+        self, path: Path, blame: _Blame | None, chain: tuple[Path, ...], reader: Callable[[bytes, str], _Read]
+    ) -> _Read | None:
         try:
-            return parse(read(path), path)
+            return reader(read(path), str(path))
         except YamlError as error:
             if blame is None:
                 self._problems.extend(error.problems)
@@ -310,15 +299,15 @@ class _Loading:
         return None
 
     def _read_profile(self, path: Path, name: str, blame: _Blame) -> Profile | None:
-        document = self._parse(path, blame, ())
-        if document is None:
+        found = self._parse(path, blame, (), _read_profile)
+        if found is None:
             return None
-        file = document.validate(ProfileFile)
-        profile = expand(file, document) if file is not None else None
-        if file is not None and file.profile != name:
-            document.problem(("profile",), f"the file's place calls this profile {name!r}, not {file.profile!r}")
+        document = found.document()
+        if found.profile is not None and found.profile.name != name:
+            words = f"the file's place calls this profile {name!r}, not {found.profile.name!r}"
+            document.problem(("profile",), words)
         self._problems.extend(document.problems)
-        return None if document.problems else profile
+        return None if document.problems else found.profile
 
 
 def _device(name: str, entry: DeviceEntry, profile: Profile, by_source: dict[str, list[Binding]]) -> Device:

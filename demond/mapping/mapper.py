@@ -16,7 +16,7 @@ from demond.knobs import KnobValueError, UnknownKnobError
 from demond.mapping.assembly import Assembler, Gesture, Half, Position, Press, Steps
 from demond.mapping.binding import Binding, Mode
 from demond.mapping.journal import Journal, LastMessage, Record
-from demond.mapping.loader import Device, Mapping
+from demond.mapping.mapping import Device, Mapping
 from demond.mapping.painter import Painter, Send
 from demond.mapping.plugs import Plugs, PortIdentity
 from demond.mapping.profile import DeviceControl

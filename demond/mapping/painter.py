@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from demond.mapping.assembly import Assembler
 from demond.mapping.binding import Binding, Mode
-from demond.mapping.loader import Device
+from demond.mapping.mapping import Device
 from demond.mapping.profile import DeviceControl, Show
 from demond.mapping.situation import Situation
 from demond.mapping.transfer import travel_at

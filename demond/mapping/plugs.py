@@ -10,7 +10,7 @@ import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from demond.mapping.loader import Device
+from demond.mapping.mapping import Device
 
 _NAMES_LIMIT = 256
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from demond.control import Control
 from demond.mapping.binding import Binding, Condition
-from demond.mapping.loader import Mapping
+from demond.mapping.mapping import Mapping
 
 
 class Situation:

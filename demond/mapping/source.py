@@ -15,8 +15,9 @@ from pathlib import Path
 
 from demond.control import Control, Origin, Outcome
 from demond.mapping.journal import Journal, LastMessage
-from demond.mapping.loader import DEFAULT, Mapping, MappingError, load_mapping
+from demond.mapping.loader import DEFAULT, MappingError, load_mapping
 from demond.mapping.mapper import HearClock, Mapper
+from demond.mapping.mapping import Mapping
 from demond.mapping.painter import Send
 from demond.mapping.plugs import PortIdentity
 from demond.mapping.reload import changes

@@ -8,7 +8,7 @@ from demond.control import Origin
 from demond.mapping.assembly import Assembler
 from demond.mapping.binding import Binding
 from demond.mapping.journal import Record
-from demond.mapping.loader import Device
+from demond.mapping.mapping import Device
 from demond.mapping.takeover import Rule
 
 GripKey = tuple[str, str]

@@ -13,7 +13,7 @@ MS = 1_000_000
 
 
 class Stage:
-    """`box` has the controls of `profile`; `lines` are those of its mapping. Each message comes 5 ms after the last."""
+    """`box` has the controls of `profile`; `lines` are those of its mapping. A message comes each 5 ms."""
 
     def __init__(self, folder: Path, profile: str, *lines: str, head: str = "") -> None:
         self.folder, self.head = folder, head

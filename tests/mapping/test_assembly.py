@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demond.mapping import SHIPPED
 from demond.mapping.assembly import Assembler, Gesture, Half, Position, Press, Steps, layout
 from demond.mapping.profile import Profile, expand
 from demond.mapping.profile_schema import ProfileFile
-from demond.mapping import SHIPPED
 from demond.midi.decode import decode
 from demond.strict_yaml import parse
 
@@ -145,7 +145,8 @@ def test_a_sysex_pattern_takes_any_byte_and_any_rest_where_it_says_so() -> None:
 
 @given(st.lists(st.binary(max_size=5), max_size=60))
 def test_no_bytes_raise_and_every_position_is_inside_its_bits(messages: list[bytes]) -> None:
-    one = box(NRPN + "  fader1: {cc: 7, bits: 14, lsb: 39}\n  button1: {program: 5, bank: 3}\n  button2: {mmc: play}\n")
+    others = "  fader1: {cc: 7, bits: 14, lsb: 39}\n  button1: {program: 5, bank: 3}\n  button2: {mmc: play}\n"
+    one = box(NRPN + others)
     for message in messages:
         gesture = one.feed(decode(message))
         if isinstance(gesture, Position):
@@ -156,7 +157,9 @@ def test_no_bytes_raise_and_every_position_is_inside_its_bits(messages: list[byt
 
 
 def test_trap_1_numbers_that_look_like_14_bit_pairs_are_controls_of_their_own() -> None:
-    nano, mix, xl, bcr = map(shipped, ("korg/nanokontrol2", "akai/midimix", "novation/launch-control-xl", "behringer/bcr2000"))
+    nano, mix, xl, bcr = map(
+        shipped, ("korg/nanokontrol2", "akai/midimix", "novation/launch-control-xl", "behringer/bcr2000")
+    )
     for number, name in ((0, "fader1"), (32, "solo1"), (16, "knob1"), (48, "mute1")):
         assert play(nano, cc(number, 127)) == [(name, 127 if name[0] in "fk" else 1.0)]
     assert play(mix, cc(16, 3), cc(48, 4)) == [("knob_a1", 3), ("knob_c5", 4)]
@@ -177,7 +180,9 @@ def test_trap_3_bank_select_sustain_and_reserved_numbers_are_what_the_profile_sa
 
 
 def test_trap_4_type_and_channel_are_part_of_what_tells_a_control() -> None:
-    xl, twister, bcf = map(shipped, ("novation/launch-control-xl", "djtechtools/midi-fighter-twister", "behringer/bcf2000"))
+    xl, twister, bcf = map(
+        shipped, ("novation/launch-control-xl", "djtechtools/midi-fighter-twister", "behringer/bcf2000")
+    )
     assert play(xl, cc(105, 127, 9), b"\x98\x69\x7f") == [("send_down", 1.0), ("device", 1.0)]
     names = [found[0] for found in play(twister, cc(8, 65, 1), cc(8, 127, 2), cc(8, 127, 4)) if found]
     assert len(set(names)) == 3

@@ -29,7 +29,7 @@ class Stage:
         self.now = 0
 
     def load(self, *lines: str) -> Mapping:
-        text = f"demond: 1\ndevices:\n  box: {{profile: my/box}}\n{self.head}maps:\n"
+        text = f"demond: 1\ndevices:\n  box: {{profile: my/box}}\n{self.head}maps:{'' if lines else ' []'}\n"
         (self.folder / "m.yaml").write_text(text + "".join(f"  - {line}\n" for line in lines))
         return load_mapping([self.folder / "m.yaml"])
 

@@ -72,13 +72,13 @@ def test_all_mistakes_of_all_files_are_reported_together_at_their_places(tmp_pat
     path = write(
         tmp_path / "m.yaml",
         "demond: 1\ninclude: [second.yaml, third.yaml]\n"
-        "devices:\n  a: {profile: my/box, match: {name: x}}\n  nk2: {profile: korg/nanokontrol3, match: {name: x}}\n"
+        "devices:\n  a: {profile: my/box, match: {name: x}}\n  nk2: {profile: korg/nanokontrol22, match: {name: x}}\n"
         "maps:\n  - {from: a/fader1, to: denoise}\n  - {from: b/fader1, to: denoise}\n",
     )
     assert sorted(problems(path)) == [
         "devices/my/box.yaml:5:16: 'cc' must be at most 127, not 200",
         "m.yaml:2:24: third.yaml cannot be read: No such file or directory",
-        "m.yaml:5:18: no device profile is called 'korg/nanokontrol3'; did you mean 'korg/nanokontrol2'?",
+        "m.yaml:5:18: no device profile is called 'korg/nanokontrol22'; did you mean 'korg/nanokontrol2'?",
         "m.yaml:8:12: no device is called 'b'; see devices:",
         "second.yaml:3:24: no knob is called 'denoize'; did you mean 'denoise'?",
     ]

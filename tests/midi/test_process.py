@@ -25,8 +25,9 @@ import sys, time, rtmidi
 out = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name=sys.argv[1])
 out.open_virtual_port("out")
 value = 0
+message = list(bytes.fromhex(sys.argv[3])) if len(sys.argv) > 3 else None
 while True:
-    out.send_message([0xB0, 7, value])
+    out.send_message(message or [0xB0, 7, value])
     value = (value + 1) % 128
     time.sleep(float(sys.argv[2]))
 """
@@ -37,9 +38,12 @@ def environment(server: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def sender(server: str, name: str = "nanoKONTROL2", pause: float = 0.005) -> Iterator[subprocess.Popen[bytes]]:
-    """A device that turns controller 7 all the time."""
-    process = subprocess.Popen([sys.executable, "-c", SENDER, name, str(pause)], env=environment(server))
+def sender(
+    server: str, name: str = "nanoKONTROL2", pause: float = 0.005, message: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A device that turns controller 7 all the time, or repeats `message` (hex)."""
+    arguments = [name, str(pause), *([message] if message else [])]
+    process = subprocess.Popen([sys.executable, "-c", SENDER, *arguments], env=environment(server))
     try:
         yield process
     finally:
@@ -78,6 +82,44 @@ def jack_sender(server: str) -> Iterator[Callable[[], None]]:
         process.wait(5)
 
 
+DEVICE = """
+import sys, threading, jack
+client = jack.Client("box", no_start_server=True)
+heard = []
+@client.set_process_callback
+def process(frames):
+    for _, data in inlet.incoming_midi_events():
+        heard.append(bytes(data).hex())
+    outlet.clear_buffer()
+outlet = client.midi_outports.register("out")
+inlet = client.midi_inports.register("in")
+client.activate()
+for line in sys.stdin:
+    print(*heard, flush=True)
+"""
+
+
+@contextlib.contextmanager
+def device(server: str) -> Iterator[Callable[[], list[str]]]:
+    """A device `box` with an output and an input; what is yielded tells what it was shown so far."""
+    command = [sys.executable, "-u", "-c", DEVICE]
+    process = subprocess.Popen(
+        command, env=environment(server), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def heard() -> list[str]:
+        print(file=process.stdin, flush=True)
+        return process.stdout.readline().split()
+
+    try:
+        yield heard
+    finally:
+        process.kill()
+        process.wait()
+
+
 def listed_ports(server: str) -> str:
     command = ["jack_lsp"]
     return subprocess.run(command, env=environment(server), capture_output=True, text=True, check=False).stdout
@@ -105,6 +147,7 @@ class Running:
     def read(self) -> None:
         select.select([self.channel], [], [], 0.01)
         with contextlib.suppress(ChannelClosedError):
+            self.channel.flush()
             self.messages += self.channel.receive()
 
     def until(self, condition: Callable[[], object], seconds: float, what: str) -> None:
@@ -294,6 +337,44 @@ def test_the_outbox_loses_the_oldest_and_counts_them() -> None:
         outbox.send()
         received += [message.time_ns for message in reader.receive() if isinstance(message, MidiIn)]
     assert received == list(range(2_000, sent))
+
+
+def test_a_device_is_shown_what_the_daemon_says_and_again_after_it_was_replugged() -> None:
+    with running_jackd(sync=False) as server, Running(server.name) as midi:
+        for _ in range(2):
+            with device(server.name) as heard:
+                midi.until(lambda: "box:out" in midi.answered(), 8, "the device has an output")
+                midi.show("box:out", b"\xb0\x07\x01", b"\x90\x05\x7f", b"\xf0\x00\x01\xf7")
+                midi.until(lambda: len(heard()) >= 3, 2, "the device is shown it")
+                assert heard() == ["b00701", "90057f", "f00001f7"]
+            midi.until(lambda: "box:out" not in midi.ports(), 2, "its leaving is told")
+
+
+def test_a_flood_to_a_device_ends_with_what_is_true() -> None:
+    with running_jackd(sync=False) as server, Running(server.name) as midi, device(server.name) as heard:
+        midi.until(lambda: "box:out" in midi.answered(), 8, "the device has an output")
+        for value in range(2_000):
+            midi.show("box:out", bytes((0xB0, 7, value % 100)))
+        midi.show("box:out", b"\xb0\x07\x7f")
+        midi.until(lambda: heard()[-1:] == ["b0077f"], 3, "the last value")
+        assert len(heard()) < 1_000
+
+
+def test_what_is_shown_to_a_port_without_output_is_dropped() -> None:
+    with running_jackd(sync=False) as server, Running(server.name) as midi, sender(server.name):
+        midi.until(lambda: midi.received("nanoKONTROL2"), 8, "it runs")
+        midi.show("nanoKONTROL2:out", b"\xb0\x07\x01")
+        midi.show("nobody", b"\xb0\x07\x01")
+        midi.messages.clear()
+        midi.until(lambda: len(midi.received()) > 20, 5, "it runs on")
+
+
+@pytest.mark.parametrize("message", ["f8", "f07f7f0602f7"])
+def test_a_sequencers_clock_and_system_exclusive_messages_arrive_whole(message: str) -> None:
+    with running_jackd(sync=False) as server, Running(server.name) as midi:
+        with sender(server.name, name="sequencer", message=message):
+            midi.until(lambda: len(midi.received("sequencer")) >= 24, 8, "messages of the sequencer")
+        assert {heard.data for heard in midi.received("sequencer")} == {message}
 
 
 def test_the_process_has_its_name() -> None:

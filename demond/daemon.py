@@ -306,6 +306,7 @@ class Daemon:
         """Everything a person or a script may want to know, as plain values in sections."""
         return {
             "version": __version__,
+            "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self._started, 1),
             "engine": self.engine.status(self._table.version),
             "audio": self.audio.status(),

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Protocol, TypeVar
 
 from demond import __version__, jack_server, notify
+from demond._process import be_prompt
 from demond.audio.loop import SharedLoop
 from demond.config import Config
 from demond.control import Origin, Outcome, RefusedError
@@ -88,6 +89,7 @@ class Daemon:
     async def run(self) -> None:
         """Starts everything, plays until :meth:`stop`, ends everything. Raises :class:`StartError`."""
         async with contextlib.AsyncExitStack() as stack:
+            log.debug("scheduled %s", be_prompt())
             self._open_memory(stack)
             await self._find_jack(stack)
             self._assemble(self._remembered(stack))

@@ -23,7 +23,9 @@ _LONGEST_MS = 10_000.0
 class Strict(BaseModel):
     """A model that takes no key that it does not know, and never changes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, populate_by_name=False, use_attribute_docstrings=True
+    )
 
 
 def matches(pattern: re.Pattern[str], words: str) -> BeforeValidator:

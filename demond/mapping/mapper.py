@@ -9,7 +9,6 @@ what they change is set once, the last value of each knob.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Mapping as MappingOf
 
 from demond.control import Control, Origin, RefusedError
 from demond.knobs import KnobValueError, UnknownKnobError
@@ -60,10 +59,13 @@ class Mapper:
         """The last message and what came of it."""
         return self.journal.last
 
-    @property
-    def pickups(self) -> MappingOf[str, int]:
-        """Which way a control must be moved to pick its knob up: 1 up, -1 down, 0 since it has; by knob."""
-        return self._strokes.pickups
+    def pickup(self, knob: str) -> int:
+        """Which way the control that waits to pick `knob` up must be moved: -1 down, 1 up; 0 for none."""
+        return self._strokes.pickups.get(knob, 0)
+
+    def hear_pickup(self, hear: Callable[[str], None]) -> None:
+        """`hear(knob)` is told from now on whenever :meth:`pickup` answers something else for a knob."""
+        self._strokes.hear_pickup = hear
 
     @property
     def layers(self) -> frozenset[str]:
@@ -85,6 +87,7 @@ class Mapper:
         old = {binding.id: binding for binding in self.mapping.bindings()}
         kept = {binding.id for binding in mapping.bindings() if old.get(binding.id) == binding}
         self._situation.replace(mapping)
+        self._strokes.forget_pickups()
         for state in self._states.values():
             state.devices = self._devices_at(state.name)
             state.grips = {key: one for key, one in state.grips.items() if key[0] in kept}

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Mapping as MappingOf
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from demond.control import Control, Origin, Outcome
@@ -25,6 +25,9 @@ from demond.osc.codec import Argument
 from demond.strict_yaml import YamlError
 
 log = logging.getLogger(__name__)
+
+MESSAGES_LIMIT = 120
+"""Control messages that are told at once: what fits into one packet with room for long names."""
 
 Report = Callable[[YamlError | None], None]
 Done = Callable[[Outcome], None]
@@ -83,10 +86,23 @@ class MappingSource:
         """What came of the last messages."""
         return self._mapper.journal
 
+    def messages(self, number: int) -> dict[str, object]:
+        """The control messages after message `number` as JSON values: `count` of all, and `messages`, newest last."""
+        found = [asdict(message) for message in self.journal.since(number, MESSAGES_LIMIT)]
+        return {"count": self.journal.count, "messages": found}
+
     @property
-    def pickups(self) -> MappingOf[str, int]:
-        """Which way a control must be moved to pick its knob up: 1 up, -1 down, 0 since it has; by knob."""
-        return self._mapper.pickups
+    def addresses(self) -> Collection[str]:
+        """The OSC addresses outside of /demond that are mapped; another object after each reload."""
+        return self._mapper.mapping.osc
+
+    def pickup(self, knob: str) -> int:
+        """Which way the control that waits to pick `knob` up must be moved: -1 down, 1 up; 0 for none."""
+        return self._mapper.pickup(knob)
+
+    def hear_pickup(self, hear: Callable[[str], None]) -> None:
+        """`hear(knob)` is told from now on whenever :meth:`pickup` answers something else for a knob."""
+        self._mapper.hear_pickup(hear)
 
     @property
     def layers(self) -> dict[str, bool]:

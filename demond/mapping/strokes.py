@@ -7,7 +7,7 @@ Used by the mapper, in the daemon's event loop. Nothing is set here: what is to 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from demond.control import Origin
@@ -60,7 +60,8 @@ class Strokes:
         self.touches = Touches()
         self.glides = Glides()
         self.pickups: dict[str, int] = {}
-        """Which way a control must be moved to pick its knob up: 1 up, -1 down, 0 since it did; by knob."""
+        """Which way a control must be moved to pick its knob up: 1 up, -1 down; by knob, while it waits."""
+        self.hear_pickup: Callable[[str], None] = lambda knob: None
 
     # -- what moves ---------------------------------------------------------------------------------------------
 
@@ -81,19 +82,31 @@ class Strokes:
         wanted = grip.rule.move(travel, stands, holds, stroke.now_ns)
         if wanted is None:
             way = 1 if stands > travel else -1
-            self.pickups[name] = way
+            self._waits(name, way)
             stroke.record.reason = (
                 f"waits to pick up {name}: move {'up' if way > 0 else 'down'} from {travel:.2f} to {stands:.2f} "
                 "of the travel"
             )
             return way
-        self.pickups[name] = 0
+        self._waits(name, 0)
         if not self._may(stroke, name):
             return 0
         grip.aim = wanted
         value = value_at(wanted, action.low, action.high, action.curve)
         grip.given = self._go(stroke, binding, action, value, wanted)
         return 0
+
+    def _waits(self, knob: str, way: int) -> None:
+        if self.pickups.get(knob, 0) != way:
+            self.pickups[knob] = way
+            if not way:
+                del self.pickups[knob]
+            self.hear_pickup(knob)
+
+    def forget_pickups(self) -> None:
+        """No control waits any more, as with another mapping."""
+        for knob in list(self.pickups):
+            self._waits(knob, 0)
 
     def turn(self, stroke: Stroke, bindings: Iterable[Binding], steps: int) -> None:
         """An endless control was turned by `steps`."""

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 
 import rtmidi
 
-from demond._process import be_child
+from demond._process import be_child, be_prompt
 from demond.jack_server import jackd_listens
 from demond.messages import Channel, ChannelClosedError, Message, MidiIn, MidiOut, MidiPort, MidiPorts, Shutdown
 from demond.midi.outputs import MidiOutputs
@@ -245,6 +245,7 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, end)
     be_child("demond-midi")
+    log.debug("scheduled %s", be_prompt())
     with _closing(process):
         process.run()
     return 0

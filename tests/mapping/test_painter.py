@@ -202,18 +202,20 @@ def test_a_ring_that_the_device_draws_itself_is_drawn_again(tmp_path: Path) -> N
 
 def test_arrows_say_which_way_a_waiting_fader_must_go_until_it_has_picked_up(tmp_path: Path) -> None:
     one = stage(tmp_path, "{from: box/fader1, to: denoise}")
+    heard: list[str] = []
+    one.mapper.hear_pickup(heard.append)
     one.send(0xB0, 0, 10)
     assert one.sent() == ["90 01 05"]
-    assert one.mapper.pickups == {"denoise": 1}
+    assert (one.mapper.pickup("denoise"), heard) == (1, ["denoise"])
     one.send(0xB0, 0, 80)
     one.send(0xB0, 0, 100)
     assert one.sent() == ["90 01 01"]
-    assert one.mapper.pickups == {"denoise": 0}
+    assert (one.mapper.pickup("denoise"), heard) == (0, ["denoise"] * 2)
     one.elsewhere(denoise=0.2)
     one.now += 1_000 * MS
     one.send(0xB0, 0, 101)
     assert one.sent() == ["90 03 05"]
-    assert one.mapper.pickups == {"denoise": -1}
+    assert (one.mapper.pickup("denoise"), heard) == (-1, ["denoise"] * 3)
 
 
 def test_arrows_go_out_when_the_fader_is_left_alone(tmp_path: Path) -> None:

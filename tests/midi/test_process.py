@@ -19,6 +19,7 @@ import pytest
 from demond.messages import Channel, ChannelClosedError, Message, MidiIn, MidiOut, MidiPorts, Shutdown
 from demond.midi.process import OUTBOX_LIMIT, Outbox
 from tests.jack import running_jackd, wait_for
+from tests.midi.device import Device
 
 SENDER = """
 import sys, time, rtmidi
@@ -80,44 +81,6 @@ def jack_sender(server: str) -> Iterator[Callable[[], None]]:
     finally:
         process.stdin.close()
         process.wait(5)
-
-
-DEVICE = """
-import sys, threading, jack
-client = jack.Client("box", no_start_server=True)
-heard = []
-@client.set_process_callback
-def process(frames):
-    for _, data in inlet.incoming_midi_events():
-        heard.append(bytes(data).hex())
-    outlet.clear_buffer()
-outlet = client.midi_outports.register("out")
-inlet = client.midi_inports.register("in")
-client.activate()
-for line in sys.stdin:
-    print(*heard, flush=True)
-"""
-
-
-@contextlib.contextmanager
-def device(server: str) -> Iterator[Callable[[], list[str]]]:
-    """A device `box` with an output and an input; what is yielded tells what it was shown so far."""
-    command = [sys.executable, "-u", "-c", DEVICE]
-    process = subprocess.Popen(
-        command, env=environment(server), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-
-    def heard() -> list[str]:
-        print(file=process.stdin, flush=True)
-        return process.stdout.readline().split()
-
-    try:
-        yield heard
-    finally:
-        process.kill()
-        process.wait()
 
 
 def listed_ports(server: str) -> str:
@@ -342,22 +305,22 @@ def test_the_outbox_loses_the_oldest_and_counts_them() -> None:
 def test_a_device_is_shown_what_the_daemon_says_and_again_after_it_was_replugged() -> None:
     with running_jackd(sync=False) as server, Running(server.name) as midi:
         for _ in range(2):
-            with device(server.name) as heard:
+            with Device(server.name) as device:
                 midi.until(lambda: "box:out" in midi.answered(), 8, "the device has an output")
                 midi.show("box:out", b"\xb0\x07\x01", b"\x90\x05\x7f", b"\xf0\x00\x01\xf7")
-                midi.until(lambda: len(heard()) >= 3, 2, "the device is shown it")
-                assert heard() == ["b00701", "90057f", "f00001f7"]
+                midi.until(lambda: len(device.heard()) >= 3, 2, "the device is shown it")
+                assert device.heard() == ["b00701", "90057f", "f00001f7"]
             midi.until(lambda: "box:out" not in midi.ports(), 2, "its leaving is told")
 
 
 def test_a_flood_to_a_device_ends_with_what_is_true() -> None:
-    with running_jackd(sync=False) as server, Running(server.name) as midi, device(server.name) as heard:
+    with running_jackd(sync=False) as server, Running(server.name) as midi, Device(server.name) as device:
         midi.until(lambda: "box:out" in midi.answered(), 8, "the device has an output")
         for value in range(2_000):
             midi.show("box:out", bytes((0xB0, 7, value % 100)))
         midi.show("box:out", b"\xb0\x07\x7f")
-        midi.until(lambda: heard()[-1:] == ["b0077f"], 3, "the last value")
-        assert len(heard()) < 1_000
+        midi.until(lambda: device.heard()[-1:] == ["b0077f"], 3, "the last value")
+        assert len(device.heard()) < 1_000
 
 
 def test_what_is_shown_to_a_port_without_output_is_dropped() -> None:

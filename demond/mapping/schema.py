@@ -30,7 +30,9 @@ class Match(Strict):
     name: Annotated[TextRow, Field()] | None = None
     """Globs for the port's name, in any case of letters; without it, those of the profile."""
     usb: UsbId | None = None
+    """Vendor and product, as `lsusb` says them: `0944:0117`. Known with ALSA alone."""
     path: UsbPath | None = None
+    """The socket that it is plugged into: `1-1.2`. Known with ALSA alone."""
     order: Annotated[int, Field(ge=1, le=32)] | None = None
     """Of several ports that fit, the first, second and so on by name."""
 
@@ -54,8 +56,11 @@ class WhenEntry(Strict):
     knob: str | None = None
     """The knob that `above`, `below` and `at` speak of."""
     above: float | None = None
+    """It has more than this."""
     below: float | None = None
+    """It has less than this."""
     at: Value | None = None
+    """It has exactly this."""
 
 
 class TargetEntry(Strict):

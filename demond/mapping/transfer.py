@@ -13,6 +13,7 @@ class Curve(StrEnum):
     """How travel covers a range from `low` to `high` (`low` may be the larger end)."""
 
     LINEAR = "linear"
+    """Equal steps for equal travel."""
     EXP = "exp"
     """Equal ratios for equal travel, as the ear hears frequency and level. Both ends must be above 0."""
     LOG = "log"
@@ -23,6 +24,7 @@ class Encoding(StrEnum):
     """What the 7 bits of a controller say."""
 
     ABSOLUTE = "absolute"
+    """Where the control stands."""
     TWOS_COMPLEMENT = "twos_complement"
     """1 to 63 turn up, 127 down to 65 turn down by 1 and more."""
     OFFSET_BINARY = "offset_binary"

@@ -1,7 +1,7 @@
 """The pages about controllers and mappings, made from the profiles and the tables in the code.
 
-`python -m demond.mapping.pages docs` rewrites `docs/controllers/*.md` and the tables in `docs/mapping.md`; with `--check` it
-only says whether they are right, which is what the tests ask.
+`python -m demond.mapping.pages docs` rewrites `docs/controllers/*.md` and the tables in `docs/mapping.md`; with
+`--check` it only says whether they are right, which is what the tests ask.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pydantic import BaseModel
 from demond.mapping.binding import Mode
 from demond.mapping.loader import SHIPPED, available_profiles, load_mapping
 from demond.mapping.mapping import Mapping
+from demond.mapping.profile import expand, names_in
 from demond.mapping.profile_schema import ControlEntry, FeedbackEntry, LedEntry, ProfileFile, RingEntry
 from demond.mapping.schema import MapEntry, Match, WhenEntry
 from demond.mapping.takeover import Takeover
 from demond.mapping.transfer import Curve, Encoding
-from demond.strict_yaml import load
+from demond.strict_yaml import parse, read
 
 _DOCUMENTED = re.compile(r'    [A-Z_]+ = "(\w+)"\n    """(.*?)"""', re.DOTALL)
 
@@ -65,7 +66,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def filled(text: str) -> str:
-    """`text` with each table between `<!-- NAME -->` and `<!-- end -->` made anew. Raises `ValueError` for a lost one."""
+    """`text` with each table between `<!-- NAME -->` and `<!-- end -->` made anew. Raises `ValueError`."""
     for name, make in PARTS.items():
         pattern = re.compile(rf"<!-- {name} -->\n.*?<!-- end -->", re.DOTALL)
         made = f"<!-- {name} -->\n{make()}\n<!-- end -->"
@@ -78,21 +79,23 @@ def filled(text: str) -> str:
 def controller_page(profile: str) -> str:
     """The page of the controller with that profile: how to set it up, what it has, what it does."""
     path = SHIPPED / "devices" / f"{profile}.yaml"
-    file = load(path, ProfileFile)
-    title = path.read_text().splitlines()[0].removeprefix("# ").rstrip(".")
+    document = parse(read(path), path)
+    file = document.validate(ProfileFile)
+    document.raise_problems()
+    assert file is not None  # noqa: S101 - or a problem was raised
+    kinds = {name: control.kind.value for name, control in expand(file, document).controls.items()}
+    title = path.read_text().splitlines()[0].removeprefix("# ").partition(". ")[0].rstrip(".")
     shows = any(entry.led or entry.ring or entry.follows for entry in file.controls.values())
     lines = [f"# {title}", "", f"Profile `{profile}`. {_sentence(file.setup)}", ""]
     if file.ports:
         globs = ", ".join(f"`{glob}`" for glob in file.ports)
         lines += [f"Known by its port's name: {globs}; any other with `match: {{name: ...}}`.", ""]
     if file.notes:
-        lines += [f"**What is not certain:** {_sentence(file.notes)}", ""]
+        lines += [f"**Worth knowing:** {_sentence(file.notes)}", ""]
     shown = "Lamps, rings or motors show what the knobs are." if shows else "demond shows nothing on it."
     lines += [f"{shown} The numbers come from: {_sentence(file.source)}", "", "## Its controls", ""]
-    lines += [
-        _table(("controls", "kind", "sends", "shows"), [_row(name, e) for name, e in file.controls.items()]),
-        "",
-    ]
+    rows = [_row(name, kinds[names_in(name)[0]], entry) for name, entry in file.controls.items()]
+    lines += [_table(("controls", "kind", "sends", "shows"), rows), ""]
     for ready in sorted(SHIPPED.glob("*.yaml")):
         mapping = load_mapping([ready])
         if ready.stem != "default" and any(device.profile == profile for device in mapping.devices):
@@ -110,7 +113,7 @@ def _span(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def _row(name: str, entry: ControlEntry) -> tuple[str, str, str, str]:
+def _row(name: str, kind: str, entry: ControlEntry) -> tuple[str, str, str, str]:
     sent = ""
     for word in ("cc", "note", "program", "nrpn", "rpn"):
         if (numbers := getattr(entry, word)) is not None:
@@ -131,7 +134,7 @@ def _row(name: str, entry: ControlEntry) -> tuple[str, str, str, str]:
     shown = [word for word, has in (("lamp", entry.led), ("ring", entry.ring), ("follows", entry.follows)) if has]
     if entry.arrows:
         shown.append(f"arrows at {entry.arrows.up} and {entry.arrows.down}")
-    return f"`{name}`", entry.kind or re.match(r"[a-z]+", name)[0], sent, ", ".join(shown)  # type: ignore[index]
+    return f"`{name}`", kind, sent, ", ".join(shown)
 
 
 def _performance(mapping: Mapping) -> str:

@@ -312,7 +312,9 @@ class Daemon:
             "uptime_s": round(time.monotonic() - self._started, 1),
             "engine": self.engine.status(self._table.version),
             "audio": self.audio.status(),
-            "midi": self.midi.status() if self.midi else {"backend": "none", "ports": [], "restarts": 0},
+            "midi": self.midi.status()
+            if self.midi
+            else {"backend": "none", "ports": [], "devices": [], "restarts": 0},
             "osc": {"bind": self.config.osc.bind, "port": self.osc.port},
             "mapping": {"files": [str(path) for path in self.mapping.files], "error": self.mapping.error},
             "prompt": prompts_told(self.session),

@@ -62,7 +62,11 @@ class Half(NamedTuple):
     control: DeviceControl
 
 
-Gesture = Position | Steps | Press | Half
+class Selection(NamedTuple):
+    """It was said which parameter or bank the next messages are about."""
+
+
+Gesture = Position | Steps | Press | Half | Selection
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ class Assembler:
                 if channel in self._layout.banked and number in (_BANK_MSB, _BANK_LSB):
                     high, low = self._banks.get(channel, (0, 0))
                     self._banks[channel] = (value, low) if number == _BANK_MSB else (high, value)
-                    return None
+                    return Selection()
                 return self._cc((Word.CC, channel, number), value)
             case NoteOn(channel, note, velocity):
                 return self._press((Word.NOTE, channel, note), velocity / 127)
@@ -198,7 +202,7 @@ class Assembler:
                 chosen.msb = value
             else:
                 chosen.lsb = value
-            return None
+            return Selection()
         parameter = chosen.number()
         found = None if parameter is None else self._layout.plain.get((chosen.word, channel, parameter))
         if found is None:

@@ -8,11 +8,12 @@ what they change is set once, the last value of each knob.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from demond.control import Control, Origin, RefusedError
 from demond.knobs import KnobValueError, UnknownKnobError
-from demond.mapping.assembly import Assembler, Gesture, Half, Position, Press, Steps
+from demond.mapping.assembly import Assembler, Gesture, Half, Position, Press, Selection, Steps
 from demond.mapping.binding import Binding, Mode
 from demond.mapping.journal import Journal, LastMessage, Record
 from demond.mapping.mapping import Device, Mapping
@@ -72,6 +73,11 @@ class Mapper:
         """The layers that are on."""
         return frozenset(self._situation.layers)
 
+    @property
+    def devices(self) -> dict[str, list[str]]:
+        """The ports that are there, and the devices that each is taken for."""
+        return {port: [device.id for device, _ in devices] for port, devices in self._present().items()}
+
     def touched_ns(self, knob: str) -> int | None:
         """When a hand last moved `knob` through a line; None if none did."""
         return self._strokes.touches.last_ns(knob)
@@ -89,7 +95,7 @@ class Mapper:
         self._situation.replace(mapping)
         self._strokes.forget_pickups()
         for state in self._states.values():
-            state.devices = self._devices_at(state.name)
+            state.devices = self._devices_at(state.name, state.devices)
             state.grips = {key: one for key, one in state.grips.items() if key[0] in kept}
         self._painter.replaced(self._present())
 
@@ -104,18 +110,20 @@ class Mapper:
             if state is not None and port not in new:
                 self._readdress(state)
         for port in new:
+            self._states.pop(port, None)  # what came before its socket was known may have been taken for another twin
             self._painter.plugged(port, self._state(port).devices)
+        self._painter.flush()
 
     def rearm(self, port: str) -> None:
         """Forgets where the controls of `port` stood, as after a replug, and releases what is pressed there."""
         state = self._states.pop(port, None)
         if state is None:
             return
-        pending = Pending()
+        pending, now_ns = Pending(), time.monotonic_ns()
         for control in list(state.down):
-            record = self.journal.begin(0, port, "")
+            record = self.journal.begin(now_ns, port, "unplugged")
             record.control, record.reason = control, "released, since its device is gone"
-            self._strokes.release(Stroke(state, control, Origin("midi", control, 0), record, pending))
+            self._strokes.release(Stroke(state, control, Origin("midi", control, now_ns), record, pending))
         self._set(pending)
 
     def changed(self, changes: Iterable[str]) -> None:
@@ -209,7 +217,7 @@ class Mapper:
         time_ns: int,
         pending: Pending,
     ) -> None:
-        if isinstance(gesture, Half):
+        if isinstance(gesture, Half | Selection):
             return
         control = gesture.control
         name = f"{device.id}/{control.name}"
@@ -299,14 +307,19 @@ class Mapper:
                 changes.update(group.changes)
         if layers != self._situation.layers:
             self._painter.all()
+        else:
+            self._painter.flush()
         return True
 
     # -- setting ------------------------------------------------------------------------------------------------
 
     def _set(self, pending: Pending) -> None:
+        """Sets what is pending; nothing is, afterwards."""
         for group in pending.groups.values():
             if group.changes:
                 self._set_one(group.changes, group.origin, group.records)
+        pending.groups.clear()
+        pending.values.clear()
 
     def _set_one(self, changes: dict[str, float], origin: Origin, records: Sequence[Record] = ()) -> None:
         """Sets the knobs; where the daemon refuses, the records say why."""
@@ -329,9 +342,17 @@ class Mapper:
             state = self._states[source] = PortState(source, self._devices_at(source))
         return state
 
-    def _devices_at(self, port: str) -> tuple[tuple[Device, Assembler], ...]:
+    def _devices_at(
+        self, port: str, before: Sequence[tuple[Device, Assembler]] = ()
+    ) -> tuple[tuple[Device, Assembler], ...]:
+        """The devices at `port`. Those that send as one of `before` go on with what it has understood so far."""
+        known = {device.id: assembler for device, assembler in before}
+        layouts = {device.id: device.layout for device, _ in before}
         devices = self._plugs.devices_at(port, self.mapping.devices)
-        return tuple((device, Assembler(device.layout)) for device in devices)
+        return tuple(
+            (device, known[device.id] if layouts.get(device.id) == device.layout else Assembler(device.layout))
+            for device in devices
+        )
 
     def _readdress(self, state: PortState) -> None:
         """Another port has come or gone: this one may be another of several twins now."""

@@ -109,6 +109,11 @@ class MappingSource:
         """Every layer, and whether it is on."""
         return {name: name in self._mapper.layers for name in self._mapper.mapping.layers}
 
+    @property
+    def devices(self) -> dict[str, list[str]]:
+        """The MIDI ports that are there, and the devices that each is taken for."""
+        return self._mapper.devices
+
     def touched_ns(self, knob: str) -> int | None:
         """When a hand last moved `knob` through a line; None if none did. For whatever moves knobs by itself."""
         return self._mapper.touched_ns(knob)

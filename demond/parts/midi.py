@@ -41,7 +41,16 @@ class MidiPart:
 
     def status(self) -> dict[str, object]:
         """Its section of the status."""
-        return {"backend": self.backend, "ports": list(self.ports), "restarts": self.child.restarts}
+        return {
+            "backend": self.backend,
+            "ports": list(self.ports),
+            "devices": self._devices(),
+            "restarts": self.child.restarts,
+        }
+
+    def _devices(self) -> list[str]:
+        """What is known of the ports, as `nk2 at nanoKONTROL2:out`."""
+        return [f"{name} at {port}" for port, names in self._mapping.devices.items() for name in names]
 
     def _started(self, send: Callable[[Message], bool]) -> None:
         self._seen = time.monotonic()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demond.mapping import SHIPPED
-from demond.mapping.assembly import Assembler, Gesture, Half, Position, Press, Steps, layout
+from demond.mapping.assembly import Assembler, Gesture, Half, Position, Press, Selection, Steps, layout
 from demond.mapping.profile import Profile, expand
 from demond.mapping.profile_schema import ProfileFile
 from demond.midi.decode import decode
@@ -37,6 +37,8 @@ def play(one: Assembler, *messages: bytes) -> list[tuple[str, float] | None]:
 
 def _said(gesture: Gesture | None) -> tuple[str, float] | None:
     match gesture:
+        case Selection():
+            return None
         case Position(control, value) | Press(control, value) | Steps(control, value):
             return control.name, value
         case Half(control):

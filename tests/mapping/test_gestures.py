@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from demond.control import Origin
 from demond.mapping import PortIdentity, load_mapping
 from demond.mapping.touch import HOLD_NS
 from demond.midi.decode import Clock, ClockKind
@@ -426,3 +427,21 @@ def test_without_usb_two_identical_devices_keep_their_numbers_while_one_is_away(
     assert moved_by(one, "box:2") == "feedback"
     one.plug("box:2", "box:1")
     assert (moved_by(one, "box:1"), moved_by(one, "box:2")) == ("denoise", "feedback")
+
+
+def test_a_reload_keeps_what_a_device_has_said_so_far(tmp_path: Path) -> None:
+    line = "{from: box/knob1, to: denoise, takeover: off}"
+    one = Stage(tmp_path, "controls:\n  knob1: {nrpn: 300}\n", line)
+    one.send(0xB0, 99, 2)
+    one.send(0xB0, 98, 44)
+    one.mapper.replace(one.load(line, "{from: 'osc:/x', to: shift}"))
+    one.send(0xB0, 6, 127)
+    assert one["denoise"] == 1
+
+
+def test_an_osc_surface_moves_the_motors_of_a_controller(tmp_path: Path) -> None:
+    lines = ("{from: box/motor, to: denoise}", "{from: 'osc:/1/fader1', to: denoise}")
+    one = Stage(tmp_path, "controls:\n  motor: {bend: true, kind: fader, follows: true}\n", *lines)
+    one.plug()
+    one.mapper.osc("/1/fader1", (1.0,), Origin("osc", "127.0.0.1:5", one.now))
+    assert one.sent() == ["e0 7f 7f"]

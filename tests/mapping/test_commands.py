@@ -24,7 +24,7 @@ def test_fmt_lays_a_file_out_once(tmp_path: Path) -> None:
     assert demond("fmt", "--check", path)[0] == 1
     assert path.read_text() == UNTIDY
     assert demond("fmt", path)[0] == 0
-    assert path.read_text() == "demond: 1\nmaps:\n  - {from: 'osc:/x', to: denoise}   # mine\n"
+    assert path.read_text() == "demond: 1\nmaps:\n  - {from: 'osc:/x', to: denoise} # mine\n"
     assert demond("fmt", "--check", path) == (0, "")
 
 

@@ -2,11 +2,12 @@
 
 What controllers send goes to the daemon with the time of its arrival; what they are to show comes from there.
 
-Started by the daemon as `python -m demond.midi.process --fd N --client-name demond`. It polls every millisecond,
-takes in senders that are plugged in, lets go of those that leave, and rebuilds everything after a restart of the JACK
-server. It says which ports are open whenever that changes, and every two seconds as a sign of life. It never waits
-for the daemon: when that stops reading, the oldest messages are dropped and counted. It ends within 200 ms when it is
-told to, when the line to the daemon ends, or by SIGTERM; and by itself when libjack has not answered for ten seconds.
+Started by the daemon as `python -m demond.midi.process --fd N --client-name demond`. It polls every millisecond
+or more often, takes in senders that are plugged in, lets go of those that leave, and rebuilds everything after a
+restart of the JACK server. It says which ports are open whenever that changes, and every two seconds as a sign of
+life. It never waits for the daemon: when that stops reading, the oldest messages are dropped and counted. It ends
+within 200 ms when it is told to, when the line to the daemon ends, or by SIGTERM; and by itself when libjack has not
+answered for ten seconds.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
+import gc
 import logging
 import os
 import select
@@ -34,6 +36,9 @@ from demond.midi.ports import JackNotices, MidiInputs, PortsError
 log = logging.getLogger("demond.midi")
 
 POLL_SECONDS = 0.001
+BUSY_POLL_SECONDS = 0.0003
+BUSY_SECONDS = 0.1
+"""While messages come, and for this long after, it polls more often: a moving hand feels it, an idle machine not."""
 SCAN_SECONDS = 0.25
 SETTLE_SECONDS = 0.5
 """After a change of ports, connections are looked at for this long: the server applies a change with its next cycle,
@@ -80,7 +85,7 @@ class MidiProcess:
         self._outputs: MidiOutputs | None = None
         self._notices: JackNotices | None = None
         self._said: tuple[MidiPort, ...] | None = None
-        self._next_scan = self._next_sign = self._unsettled_until = 0.0
+        self._next_scan = self._next_sign = self._unsettled_until = self._last_message = 0.0
         self._reported_drops = 0
         self._excuse = ""
         self.ending = False
@@ -97,9 +102,7 @@ class MidiProcess:
                 self._outbox.send()
                 if self._outputs is not None:
                     self._outputs.flush(now)
-                # Without ports there is nothing to poll; the daemon's word still wakes us at once.
-                wait = POLL_SECONDS if self._inputs is not None else SCAN_SECONDS / 5
-                if select.select([self._channel], [], [], wait)[0] and self._obey():
+                if select.select([self._channel], [], [], self._pause(now))[0] and self._obey():
                     return
         except ChannelClosedError:
             return
@@ -116,6 +119,12 @@ class MidiProcess:
             self._notices.close()
             self._notices = None
 
+    def _pause(self, now: float) -> float:
+        """How long to wait for the daemon's word, which wakes us at once, before the ports are polled again."""
+        if self._inputs is None:
+            return SCAN_SECONDS / 5
+        return BUSY_POLL_SECONDS if now - self._last_message < BUSY_SECONDS else POLL_SECONDS
+
     def _obey(self) -> bool:
         """Does what the daemon says; True if that is to end."""
         for message in self._channel.receive():
@@ -129,7 +138,10 @@ class MidiProcess:
         if self._inputs is None:
             return
         messages = self._inputs.poll()
+        if not messages:
+            return
         now_ns = time.monotonic_ns()
+        self._last_message = now_ns / 1e9
         for port, data in messages.items():
             self._outbox.put(MidiIn(port=port, data=tuple(message.hex() for message in data), time_ns=now_ns))
 
@@ -246,6 +258,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, end)
     be_child("demond-midi")
     log.debug("scheduled %s", be_prompt())
+    gc.freeze()  # what was imported stays; looking through it again and again would cost milliseconds each time
     with _closing(process):
         process.run()
     return 0

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from demond import __version__
-from demond.commands import PROGRAM, become, look, out, play, run, session
+from demond.commands import PROGRAM, become, look, mapping, out, play, run, session
 
 app = typer.Typer(
     name="demond",
@@ -46,7 +46,11 @@ app.command()(look.status)
 app.command()(look.knobs)
 app.command()(look.trace)
 app.command()(look.ports)
+app.command()(mapping.monitor)
+app.command()(mapping.why)
 app.command()(look.check)
+app.command()(mapping.fmt)
+app.command()(mapping.schema)
 app.command()(look.doctor)
 app.add_typer(bench, name="bench")
 
@@ -68,6 +72,12 @@ def render(context: typer.Context) -> None:
 def bench_latency(context: typer.Context) -> None:
     """From a control message to the first changed sample at the JACK port, per kind of knob."""
     become("demond.bench.latency", context.args)
+
+
+@bench.command("control", context_settings=PROGRAM, add_help_option=False)
+def bench_control(context: typer.Context) -> None:
+    """From a MIDI or OSC message to the knob's new value, while eight faders move at once."""
+    become("demond.bench.control", context.args)
 
 
 @bench.command("audio", context_settings=PROGRAM, add_help_option=False)

@@ -106,6 +106,10 @@ class Client:
         """The last `count` control changes, newest last."""
         return list(self._json("/demond/trace", count))
 
+    def messages(self, number: int) -> dict[str, Any]:
+        """The control messages after message `number`: `count` of all, and `messages`, newest last."""
+        return dict(self._json("/demond/midi/messages", number))
+
     def _json(self, address: str, *arguments: Argument) -> Any:
         """Asks for an address whose answer is one JSON text."""
         for reply in self.ask(address, *arguments):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Protocol, TypeVar
 
 from demond import __version__, jack_server, notify
+from demond._process import be_prompt
 from demond.audio.loop import SharedLoop
 from demond.config import Config
 from demond.control import Origin, Outcome, RefusedError
@@ -88,6 +89,7 @@ class Daemon:
     async def run(self) -> None:
         """Starts everything, plays until :meth:`stop`, ends everything. Raises :class:`StartError`."""
         async with contextlib.AsyncExitStack() as stack:
+            log.debug("scheduled %s", be_prompt())
             self._open_memory(stack)
             await self._find_jack(stack)
             self._assemble(self._remembered(stack))
@@ -277,6 +279,7 @@ class Daemon:
         if any(knob(name).kind is Kind.OUTPUT for name in clamped):
             self._apply_output()
         self._changed()
+        self.mapping.changed(clamped)
 
     def _changed(self) -> None:
         if self._keeper is not None:
@@ -305,10 +308,13 @@ class Daemon:
         """Everything a person or a script may want to know, as plain values in sections."""
         return {
             "version": __version__,
+            "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self._started, 1),
             "engine": self.engine.status(self._table.version),
             "audio": self.audio.status(),
-            "midi": self.midi.status() if self.midi else {"backend": "none", "ports": [], "restarts": 0},
+            "midi": self.midi.status()
+            if self.midi
+            else {"backend": "none", "ports": [], "devices": [], "restarts": 0},
             "osc": {"bind": self.config.osc.bind, "port": self.osc.port},
             "mapping": {"files": [str(path) for path in self.mapping.files], "error": self.mapping.error},
             "prompt": prompts_told(self.session),

@@ -125,21 +125,39 @@ class JackState(Message):
     detail: str
 
 
+class MidiPort(Message):
+    """One open MIDI input: its name, and where the system tells, the USB id (`0944:0117`) and socket (`1-1.2`)."""
+
+    name: str
+    usb: str = ""
+    path: str = ""
+    answers: bool = False
+    """Whether there is an output to the same device."""
+
+
 class MidiPorts(Message):
     """MIDI process to daemon: the input ports that are open now."""
 
     type: Literal["midi_ports"] = "midi_ports"
     backend: str
-    ports: tuple[str, ...]
+    ports: tuple[MidiPort, ...]
 
 
 class MidiIn(Message):
-    """MIDI process to daemon: one raw message (hex) from `port`, stamped with `time.monotonic_ns()`."""
+    """MIDI process to daemon: raw messages (hex) from `port` in their order, fetched at `time.monotonic_ns()`."""
 
     type: Literal["midi_in"] = "midi_in"
     port: str
-    data: str
+    data: tuple[str, ...]
     time_ns: int
+
+
+class MidiOut(Message):
+    """Daemon to MIDI process: raw messages (hex) for the device whose input has the name `port`."""
+
+    type: Literal["midi_out"] = "midi_out"
+    port: str
+    data: tuple[str, ...]
 
 
 AnyMessage = Annotated[
@@ -154,7 +172,8 @@ AnyMessage = Annotated[
     | Fatal
     | JackState
     | MidiPorts
-    | MidiIn,
+    | MidiIn
+    | MidiOut,
     Field(discriminator="type"),
 ]
 _adapter: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)

@@ -112,6 +112,10 @@ class Trace:
         writes = self._writes.latest(_CAPACITY)
         return [_journey(change, writes) for change in self._changes.latest(count)]
 
+    def changes(self) -> NDArray[Any]:
+        """Any process: the last changes, oldest first, as records of :data:`CHANGE`."""
+        return self._changes.latest(_CAPACITY)
+
     def close(self) -> None:
         """Lets go of the mapping; the memory lives on."""
         del self._magic, self._changes, self._writes

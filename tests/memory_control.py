@@ -27,6 +27,8 @@ class MemoryControl:
     )
     calls: list[tuple[dict[str, float], Origin]] = field(default_factory=list)
     """Each `set_knobs`, after clamping."""
+    on_change: Callable[[Mapping[str, float]], None] = lambda changes: None
+    """Told of each change, as the daemon tells the mapping."""
 
     def value(self, name: str) -> float:
         knob(name)
@@ -36,6 +38,7 @@ class MemoryControl:
         clamped = {name: knob(name).clamp(value) for name, value in changes.items()}
         self.values.update(clamped)
         self.calls.append((clamped, origin))
+        self.on_change(clamped)
 
     def change(self, setting: Setting, done: Callable[[Outcome], None]) -> None:
         if isinstance(setting, SetPrompt) and setting.prompt.text == "refuse me":

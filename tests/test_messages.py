@@ -83,7 +83,7 @@ def test_a_line_without_end_is_refused(line) -> None:
 
 
 def test_messages_cannot_be_changed() -> None:
-    message = MidiIn(port="p", data="b00740", time_ns=1)
+    message = MidiIn(port="p", data=("b00740",), time_ns=1)
     with pytest.raises(ValidationError):
         message.port = "q"
     assert Progress(stage="s", share=0.5) == Progress(stage="s", share=0.5)

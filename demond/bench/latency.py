@@ -91,7 +91,8 @@ def running_daemon(server: str, arguments: list[str]) -> Iterator[Client]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--server", server, "--osc-port", str(port), "--midi", "none", "--state", "forget", *arguments]
+    midi = [] if "--midi" in arguments else ["--midi", "none"]
+    options = ["--server", server, "--osc-port", str(port), *midi, "--state", "forget", *arguments]
     process = subprocess.Popen(
         [sys.executable, "-m", "demond.cli", "run", *options], stderr=subprocess.PIPE, text=True
     )

@@ -1,7 +1,10 @@
-"""Mappings: from the controls under a player's hands to the knobs."""
+"""Mappings: from the controls under a player's hands to the knobs, and back to their lamps, rings and motors."""
 
-from demond.mapping.loader import DEFAULT, SHIPPED, Mapping, MappingError, check_file, load_mapping
-from demond.mapping.mapper import LastMessage, Mapper
+from demond.mapping.journal import LastMessage
+from demond.mapping.loader import DEFAULT, SHIPPED, MappingError, check_file, load_mapping
+from demond.mapping.mapper import Mapper
+from demond.mapping.mapping import Mapping
+from demond.mapping.plugs import PortIdentity
 from demond.mapping.source import MappingSource
 
 __all__ = [
@@ -12,6 +15,7 @@ __all__ = [
     "Mapping",
     "MappingError",
     "MappingSource",
+    "PortIdentity",
     "check_file",
     "load_mapping",
 ]

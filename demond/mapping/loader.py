@@ -8,15 +8,20 @@ is reported together, at its place.
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from demond.knobs import did_you_mean
-from demond.mapping.binding import Binding, bind, unknown_control
-from demond.mapping.profile import DeviceControl, Key, Part, Profile, expand
-from demond.mapping.schema import DeviceEntry, MapEntry, MappingFile, ProfileFile
+from demond.mapping.assembly import layout
+from demond.mapping.binding import Binding, Condition
+from demond.mapping.lines import bind, unknown_control
+from demond.mapping.mapping import Device, Mapping
+from demond.mapping.profile import Profile, expand
+from demond.mapping.profile_schema import ProfileFile
+from demond.mapping.schema import DeviceEntry, MapEntry, MappingFile
 from demond.paths import mappings_dir
 from demond.strict_yaml import PROBLEM_LIMIT, Document, Problem, YamlError, in_order, parse, read
 
@@ -28,30 +33,6 @@ FILE_LIMIT = 200
 """How many files one mapping may be made of."""
 CHAIN_LIMIT = 20
 """How deep files may include each other."""
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A controller, with what its messages mean."""
-
-    id: str
-    profile: str
-    patterns: tuple[str, ...]
-    """Globs for port names, in small letters."""
-    controls: dict[Key, tuple[DeviceControl, Part]]
-    bindings: dict[str, tuple[Binding, ...]]
-    """By control name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mapping:
-    """All that is mapped. Never changed: a reload makes a new one."""
-
-    devices: tuple[Device, ...] = ()
-    osc: dict[str, tuple[Binding, ...]] = field(default_factory=dict)
-    """By address."""
-    files: tuple[Path, ...] = ()
-    """Every file that was read, or looked for in vain."""
 
 
 class MappingError(YamlError):
@@ -79,7 +60,7 @@ def load_mapping(paths: Sequence[Path], roots: Sequence[Path] = ()) -> Mapping:
 def check_file(path: Path) -> str:
     """What kind of file `path` is, if it has no mistakes: a mapping, a device profile or a settings file.
 
-    Raises :class:`YamlError`.
+    Warnings follow, one a line. Raises :class:`YamlError`.
     """
     document = parse(read(path), path)
     keys = document.top_level()
@@ -88,16 +69,43 @@ def check_file(path: Path) -> str:
         controls = expand(profile, document).controls if profile else {}
         document.raise_problems()
         return f"device profile with {len(controls)} controls"
-    if keys & {"demond", "maps", "include", "devices"}:
+    if keys & {"demond", "maps", "include", "devices", "layers"}:
         mapping = load_mapping([path])
-        lines = sum(len(b) for device in mapping.devices for b in device.bindings.values())
-        lines += sum(len(bindings) for bindings in mapping.osc.values())
-        return f"mapping with {lines} lines for {len(mapping.devices)} devices"
+        lines = sum(1 for _ in mapping.bindings())
+        what = f"mapping with {lines} lines for {len(mapping.devices)} devices"
+        return "\n".join([what, *(f"warning: {warning}" for warning in mapping.warnings)])
     from demond.config import Config  # the settings import YAML reading, which must not import them back
 
     document.validate(Config)
     document.raise_problems()
     return "settings file"
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A file that was read and judged by itself, for as long as its text stays the same."""
+
+    read: Document
+    file: MappingFile | None = None
+    profile: Profile | None = None
+
+    def document(self) -> Document:
+        """The document, whose problems may be added to."""
+        return Document(self.read.name, self.read.root, list(self.read.problems), self.read.broken)
+
+
+# Of a reload, most files are as they were; reading them again would take most of its time.
+@functools.lru_cache(maxsize=FILE_LIMIT)
+def _read_mapping(text: bytes, name: str) -> _Read:
+    document = parse(text, name)
+    return _Read(document, file=document.validate(MappingFile))
+
+
+@functools.lru_cache(maxsize=FILE_LIMIT)
+def _read_profile(text: bytes, name: str) -> _Read:
+    document = parse(text, name)
+    file = document.validate(ProfileFile)
+    return _Read(document, profile=expand(file, document) if file is not None else None)
 
 
 @dataclass(slots=True)
@@ -123,6 +131,8 @@ class _Loading:
         """By id."""
         self._of_source: dict[str, set[str]] = {}
         """The ids of a control's lines."""
+        self._layers: dict[str, None] = {}
+        self._warnings: list[Problem] = []
 
     def result(self) -> Mapping:
         files = tuple(self._files)
@@ -131,22 +141,9 @@ class _Loading:
         by_source: dict[str, list[Binding]] = {}
         for line in self._lines.values():
             by_source.setdefault(line.binding.source, []).append(line.binding)
-        devices = tuple(
-            Device(
-                name,
-                profile.name,
-                tuple(pattern.lower() for pattern in entry.match.name),
-                {key: (control, part) for control in profile.controls.values() for key, part in control.messages()},
-                {
-                    control: tuple(by_source[f"{name}/{control}"])
-                    for control in profile.controls
-                    if f"{name}/{control}" in by_source
-                },
-            )
-            for name, (entry, profile) in self._devices.items()
-        )
+        devices = tuple(_device(name, entry, profile, by_source) for name, (entry, profile) in self._devices.items())
         surfaces = {source[4:]: tuple(lines) for source, lines in by_source.items() if source.startswith("osc:")}
-        return Mapping(devices, surfaces, files)
+        return Mapping(devices, surfaces, tuple(self._layers), files, tuple(in_order(self._warnings)))
 
     # -- files and includes -------------------------------------------------------------------------------------
 
@@ -161,10 +158,10 @@ class _Loading:
             return
         self._done.add(real)
         self._files[real] = None
-        document = self._parse(path, blame, chain)
-        if document is None:
+        found = self._parse(path, blame, chain, _read_mapping)
+        if found is None:
             return
-        file = document.validate(MappingFile)
+        document, file = found.document(), found.file
         if file is not None:
             for i, name in enumerate(file.include):
                 included = self._find(path, name)
@@ -190,9 +187,11 @@ class _Loading:
         candidates = [Path(os.path.normpath(place / name.replace("\0", ""))) for place in places]
         return next((path for path in candidates if _is_file(path)), candidates[0])
 
-    def _parse(self, path: Path, blame: _Blame | None, chain: tuple[Path, ...]) -> Document | None:
+    def _parse(
+        self, path: Path, blame: _Blame | None, chain: tuple[Path, ...], reader: Callable[[bytes, str], _Read]
+    ) -> _Read | None:
         try:
-            return parse(read(path), path)
+            return reader(read(path), str(path))
         except YamlError as error:
             if blame is None:
                 self._problems.extend(error.problems)
@@ -217,35 +216,45 @@ class _Loading:
             profile = self._profile(entry.profile, _Blame(document, ("devices", name, "profile")))
             if profile is not None:
                 self._devices[name] = (entry, profile)
-        here: dict[str, int] = {}
+            match = entry.match
+            if profile is not None and not (match.name or match.usb or match.path or profile.ports):
+                words = (
+                    f"{profile.name} says no names of ports; add match: {{name: ...}}, as `demond ports` lists them"
+                )
+                document.problem(("devices", name), words)
+        self._layers |= dict.fromkeys(file.layers)
+        here: dict[tuple[str, Condition | None], int] = {}
         ids: dict[str, int] = {}
         for i, line in enumerate(file.maps):
             if len(document.problems) > PROBLEM_LIMIT:
                 return  # no more are shown, and each costs a search for what was meant
             row = document.where(("maps", i))[0]
-            source = line.source
-            if source in here and not line.also:
-                words = f"{source} is already mapped in line {here[source]}; add also: true if both are meant"
-                document.problem(("maps", i, "from"), words)
-                continue
             binding = self._bind(line, _Blame(document, ("maps", i)), file)
             if binding is None:
                 continue
+            twice = (binding.source, binding.when)
+            if twice in here and not line.also:
+                words = f"{line.source} is already mapped in line {here[twice]}; add also: true if both are meant"
+                self._warnings.append(Problem(document.name, *document.where(("maps", i, "from")), words))
             if binding.id in ids:
                 words = (
                     f"the id {binding.id!r} is already used in line {ids[binding.id]}; give this line one of its own"
                 )
                 document.problem(("maps", i, "id" if line.id else "from"), words)
                 continue
-            self._replace(binding, path, keep=line.also or source in here)
-            here.setdefault(source, row)
+            self._replace(binding, path, keep=line.also)
+            here.setdefault(twice, row)
             ids[binding.id] = row
 
     def _replace(self, binding: Binding, path: Path, keep: bool) -> None:
-        """Adds `binding`, in place of another file's line with its id and, unless `keep`, those of its control."""
+        """Adds `binding`, in place of another file's line with its id and, unless `keep`, those of its control.
+
+        A line with a condition takes the place of those with the same condition alone.
+        """
         out = {binding.id} & self._lines.keys()
         if not keep:
-            out |= {one for one in self._of_source.get(binding.source, ()) if self._lines[one].file != path}
+            siblings = (self._lines[one] for one in self._of_source.get(binding.source, ()))
+            out |= {line.binding.id for line in siblings if line.file != path and line.binding.when == binding.when}
         for one in out:
             self._of_source[self._lines.pop(one).binding.source].discard(one)
         self._lines[binding.id] = _Line(binding, path)
@@ -258,7 +267,7 @@ class _Loading:
             if wrong:
                 blame.say(wrong, "from")
                 return None
-            return bind(line, source, None, blame.at)
+            return bind(line, source, None, self._layers, blame.at)
         device, _, name = source.partition("/")
         if device not in self._devices:
             if device in file.devices:
@@ -271,7 +280,7 @@ class _Loading:
         if control is None:
             blame.say(unknown_control(name, profile.controls, profile.name), "from")
             return None
-        return bind(line, source, control, blame.at)
+        return bind(line, source, control, self._layers, blame.at)
 
     # -- profiles -----------------------------------------------------------------------------------------------
 
@@ -290,15 +299,34 @@ class _Loading:
         return None
 
     def _read_profile(self, path: Path, name: str, blame: _Blame) -> Profile | None:
-        document = self._parse(path, blame, ())
-        if document is None:
+        found = self._parse(path, blame, (), _read_profile)
+        if found is None:
             return None
-        file = document.validate(ProfileFile)
-        profile = expand(file, document) if file is not None else None
-        if file is not None and file.profile != name:
-            document.problem(("profile",), f"the file's place calls this profile {name!r}, not {file.profile!r}")
+        document = found.document()
+        if found.profile is not None and found.profile.name != name:
+            words = f"the file's place calls this profile {name!r}, not {found.profile.name!r}"
+            document.problem(("profile",), words)
         self._problems.extend(document.problems)
-        return None if document.problems else profile
+        return None if document.problems else found.profile
+
+
+def _device(name: str, entry: DeviceEntry, profile: Profile, by_source: dict[str, list[Binding]]) -> Device:
+    match = entry.match
+    return Device(
+        name,
+        profile.name,
+        tuple(pattern.lower() for pattern in match.name or profile.ports or ("*",)),
+        match.usb,
+        match.path,
+        match.order,
+        profile,
+        layout(profile.controls.values()),
+        {
+            control: tuple(by_source[f"{name}/{control}"])
+            for control in profile.controls
+            if f"{name}/{control}" in by_source
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True)

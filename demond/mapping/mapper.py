@@ -1,148 +1,268 @@
 """The mapper: messages in, knob changes out. It lives in the daemon's event loop and answers within microseconds.
 
-It owns what depends on the past: where each control was last, which binding holds which knob, and the halves of
-14-bit values. What is mapped comes from a :class:`~demond.mapping.loader.Mapping`, which can be replaced at any time;
-bindings that the new one has as well keep their takeover.
+It owns what depends on the past: where each control was last, which line holds which knob, what is pressed and which
+layers are on. What is mapped comes from a :class:`~demond.mapping.loader.Mapping`, which can be replaced at any time;
+lines that the new one has as well keep their takeover. Messages that arrive together are understood one by one, and
+what they change is set once, the last value of each knob.
 """
 
 from __future__ import annotations
 
-import fnmatch
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from demond.control import Control, Origin, RefusedError
 from demond.knobs import KnobValueError, UnknownKnobError
-from demond.mapping.binding import Action, Binding, Mode, Takeover
-from demond.mapping.loader import Device, Mapping
-from demond.mapping.profile import DeviceControl, Key, Part
-from demond.mapping.transfer import Encoding, Pickup, detents, travel_at, travel_of_bits, value_at
-from demond.midi.decode import ControlChange, NoteOff, NoteOn, PitchBend, decode
+from demond.mapping.assembly import Assembler, Gesture, Half, Position, Press, Selection, Steps
+from demond.mapping.binding import Binding, Mode
+from demond.mapping.journal import Journal, LastMessage, Record
+from demond.mapping.mapping import Device, Mapping
+from demond.mapping.painter import Painter, Send
+from demond.mapping.plugs import Plugs, PortIdentity
+from demond.mapping.profile import DeviceControl
+from demond.mapping.situation import Situation
+from demond.mapping.state import Pending, PortState
+from demond.mapping.strokes import Stroke, Strokes
+from demond.mapping.transfer import travel_of_bits
+from demond.midi.decode import Clock, Other, decode
 from demond.osc.codec import Argument, Impulse, OscError
 from demond.osc.namespace import number
 
 SOURCE_LIMIT = 128
 """Ports and OSC senders whose state is remembered; beyond, the one longest known is forgotten."""
 
-
-@dataclass(frozen=True, slots=True)
-class LastMessage:
-    """Why the last control message did what it did, for a person who wonders."""
-
-    source: str
-    """The port or OSC sender."""
-    message: str
-    """The bytes in hex, or the OSC address."""
-    control: str
-    """`nk2/fader1`, or nothing if no device has such a control."""
-    outcome: str
-    """`denoise = 0.4`, or why nothing happened."""
-
-
-_Held = tuple[str, str]
-"""A binding's id and the name of one of its knobs."""
-
-
-@dataclass(slots=True)
-class _State:
-    """What is remembered of one port or OSC sender."""
-
-    devices: tuple[Device, ...] = ()
-    pickups: dict[_Held, Pickup] = field(default_factory=dict)
-    given: dict[_Held, float] = field(default_factory=dict)
-    """What a binding last gave a knob: while the knob still has it, the control holds the knob."""
-    before: dict[_Held, float] = field(default_factory=dict)
-    """What a knob had before a momentary button was pressed."""
-    halves: dict[Key, tuple[int, int]] = field(default_factory=dict)
-    """MSB and LSB of 14-bit controls, by the key of the MSB."""
+HearClock = Callable[[str, Clock, int], None]
+"""`hear_clock(port, clock, time_ns)` is told of MIDI clock, start, stop and song position."""
 
 
 class Mapper:
     """Turns what players do into knob changes on a :class:`~demond.control.Control`."""
 
     def __init__(self, mapping: Mapping, control: Control) -> None:
-        """Starts with `mapping`; nothing is held and every takeover is armed."""
-        self._mapping, self._control = mapping, control
-        self._states: dict[str, _State] = {}
-        self._last: tuple[str, bytes | str, str, str | dict[str, float]] | None = None
+        """Starts with `mapping`; nothing is held, every takeover is armed, and nobody is shown anything."""
+        self._control = control
+        self._situation = Situation(mapping, control)
+        self._strokes = Strokes(self._situation)
+        self._painter = Painter(self._situation)
+        self._plugs = Plugs()
+        self._states: dict[str, PortState] = {}
+        self._setting = False
+        self.journal = Journal()
+        self.hear_clock: HearClock = lambda port, clock, time_ns: None
 
     @property
     def mapping(self) -> Mapping:
         """What is mapped now."""
-        return self._mapping
-
-    def replace(self, mapping: Mapping) -> None:
-        """Maps by `mapping` from the next message on."""
-        old = {binding.id: binding for binding in _bindings(self._mapping)}
-        kept = {binding.id for binding in _bindings(mapping) if old.get(binding.id) == binding}
-        self._mapping = mapping
-        for source, state in self._states.items():
-            state.devices = self._devices_at(source)
-            state.pickups = {key: one for key, one in state.pickups.items() if key[0] in kept}
-            state.given = {key: one for key, one in state.given.items() if key[0] in kept}
-            state.before = {key: one for key, one in state.before.items() if key[0] in kept}
-
-    def rearm(self, port: str) -> None:
-        """Forgets where the controls of `port` stood, as after a replug: each must pick its knob up again."""
-        self._states.pop(port, None)
+        return self._situation.mapping
 
     @property
     def last(self) -> LastMessage | None:
         """The last message and what came of it."""
-        if self._last is None:
-            return None
-        source, message, control, outcome = self._last
-        if isinstance(outcome, dict):
-            outcome = ", ".join(f"{name} = {value:g}" for name, value in outcome.items())
-        return LastMessage(source, message.hex(" ") if isinstance(message, bytes) else message, control, outcome)
+        return self.journal.last
+
+    def pickup(self, knob: str) -> int:
+        """Which way the control that waits to pick `knob` up must be moved: -1 down, 1 up; 0 for none."""
+        return self._strokes.pickups.get(knob, 0)
+
+    def hear_pickup(self, hear: Callable[[str], None]) -> None:
+        """`hear(knob)` is told from now on whenever :meth:`pickup` answers something else for a knob."""
+        self._strokes.hear_pickup = hear
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """The layers that are on."""
+        return frozenset(self._situation.layers)
+
+    @property
+    def devices(self) -> dict[str, list[str]]:
+        """The ports that are there, and the devices that each is taken for."""
+        return {port: [device.id for device, _ in devices] for port, devices in self._present().items()}
+
+    def touched_ns(self, knob: str) -> int | None:
+        """When a hand last moved `knob` through a line; None if none did."""
+        return self._strokes.touches.last_ns(knob)
+
+    # -- what changes around it ---------------------------------------------------------------------------------
+
+    def show_with(self, send: Send) -> None:
+        """Lamps, rings and motors are set through `send(port, messages)` from now on."""
+        self._painter.send = send
+
+    def replace(self, mapping: Mapping) -> None:
+        """Maps by `mapping` from the next message on."""
+        old = {binding.id: binding for binding in self.mapping.bindings()}
+        kept = {binding.id for binding in mapping.bindings() if old.get(binding.id) == binding}
+        self._situation.replace(mapping)
+        self._strokes.forget_pickups()
+        for state in self._states.values():
+            state.devices = self._devices_at(state.name, state.devices)
+            state.grips = {key: one for key, one in state.grips.items() if key[0] in kept}
+        self._painter.replaced(self._present())
+
+    def ports(self, identities: Iterable[PortIdentity]) -> None:
+        """These ports are there now. What is new must pick its knobs up and is painted; what is gone lets go."""
+        gone, new = self._plugs.update(identities)
+        for port in gone:
+            self.rearm(port)
+            self._painter.gone(port)
+        for port in self._plugs.names:
+            state = self._states.get(port)
+            if state is not None and port not in new:
+                self._readdress(state)
+        for port in new:
+            self._states.pop(port, None)  # what came before its socket was known may have been taken for another twin
+            self._painter.plugged(port, self._state(port).devices)
+        self._painter.flush()
+
+    def rearm(self, port: str) -> None:
+        """Forgets where the controls of `port` stood, as after a replug, and releases what is pressed there."""
+        state = self._states.pop(port, None)
+        if state is None:
+            return
+        pending, now_ns = Pending(), time.monotonic_ns()
+        for control in list(state.down):
+            record = self.journal.begin(now_ns, port, "unplugged")
+            record.control, record.reason = control, "released, since its device is gone"
+            self._strokes.release(Stroke(state, control, Origin("midi", control, now_ns), record, pending))
+        self._set(pending)
+
+    def changed(self, changes: Iterable[str]) -> None:
+        """Knobs have new values, whoever set them: lamps and rings follow, and what glided there stops."""
+        if not self._setting:
+            for knob in changes:
+                self._strokes.glides.stop(knob)
+        self._painter.changed(changes)
+        if not self._setting:
+            self._painter.flush()
+
+    def switch_layer(self, name: str, on: bool) -> bool:
+        """Switches a layer on or off; False if there is none of that name."""
+        if name not in self.mapping.layers:
+            return False
+        (self._situation.layers.add if on else self._situation.layers.discard)(name)
+        self._painter.all()
+        return True
+
+    def switch_line(self, name: str, on: bool) -> int:
+        """Switches the line with the id `name`, or those with that tag, on or off; returns how many there are."""
+        count = self._situation.switch(name, on)
+        if count:
+            self._painter.all()
+        return count
+
+    @property
+    def due_ns(self) -> int | None:
+        """When :meth:`advance` is wanted next, on the monotonic clock; None while nothing waits for time to pass."""
+        times = [self._strokes.glides.due_ns, self._painter.due_ns]
+        times += [
+            down.since_ns + min(binding.after_ns for binding in down.long)
+            for state in self._states.values()
+            for down in state.down.values()
+            if down.long
+        ]
+        return min((time for time in times if time is not None), default=None)
+
+    def advance(self, now_ns: int) -> None:
+        """Does what is due: glides, long presses, lamps that go back."""
+        for origin, knob, value in self._strokes.glide(now_ns):
+            self._set_one({knob: value}, origin)
+        pending = Pending()
+        for state in self._states.values():
+            for control, down in list(state.down.items()):
+                if down.long and now_ns - down.since_ns >= min(binding.after_ns for binding in down.long):
+                    record = self.journal.begin(now_ns, state.name, "held")
+                    record.control, record.lines = control, tuple(binding.id for binding in down.long)
+                    stroke = Stroke(state, control, Origin("midi", control, now_ns), record, pending)
+                    self._strokes.held(stroke, down)
+        self._set(pending)
+        self._painter.advance(now_ns)
 
     # -- MIDI ---------------------------------------------------------------------------------------------------
 
     def midi(self, port: str, data: bytes, time_ns: int) -> None:
         """One MIDI message from `port`, received at `time_ns` on the monotonic clock. Never raises."""
-        key, value = _read(data)
-        if key is None:
-            return
-        state = self._state(port)
-        for device in state.devices:
-            found = device.controls.get(key)
-            if found is not None:
-                self._from_device(state, port, data, time_ns, device, *found, value)
-                return
-        self._last = (port, data, "", "no device at this port has such a control")
+        self.midi_batch(port, (data,), time_ns)
 
-    def _from_device(
+    def midi_batch(self, port: str, messages: Sequence[bytes], time_ns: int) -> None:
+        """Messages from `port` in their order, received by `time_ns`. What they change is set once. Never raises."""
+        state = self._state(port)
+        pending = Pending()
+        layers = set(self._situation.layers)
+        for data in messages:
+            event = decode(data)
+            if isinstance(event, Clock):
+                self.hear_clock(port, event, time_ns)
+            elif not isinstance(event, Other):
+                for device, assembler in state.devices:
+                    gesture = assembler.feed(event)
+                    if gesture is not None:
+                        self._gesture(state, device, gesture, port, data, time_ns, pending)
+                        break
+                else:
+                    record = self.journal.begin(time_ns, port, data)
+                    record.reason = "no device at this port has such a control"
+        self._set(pending)
+        if layers != self._situation.layers:
+            self._painter.all()
+        else:
+            self._painter.flush()
+
+    def _gesture(
         self,
-        state: _State,
+        state: PortState,
+        device: Device,
+        gesture: Gesture,
         port: str,
         data: bytes,
         time_ns: int,
-        device: Device,
-        control: DeviceControl,
-        part: Part,
-        value: int,
+        pending: Pending,
     ) -> None:
+        if isinstance(gesture, Half | Selection):
+            return
+        control = gesture.control
         name = f"{device.id}/{control.name}"
-        bindings = device.bindings.get(control.name)
-        if bindings is None:
-            self._last = (port, data, name, "this control is not mapped")
+        record = self.journal.begin(time_ns, port, data)
+        record.control = name
+        stroke = Stroke(state, name, Origin("midi", name, time_ns), record, pending)
+        bindings = device.bindings.get(control.name, ())
+        if isinstance(gesture, Press) and gesture.strength == 0:
+            self._strokes.release(stroke)
+            self._set(pending)
+            self._painter.released(port, device, control, time_ns)
             return
-        whole = value if part is Part.WHOLE else _join(state, control, part, value)
-        if whole is None:
-            return
-        changes: dict[str, float] = {}
-        reason = ""
-        for binding in bindings:
-            if control.kind.pressed:
-                # A pedal or a pressure pad sweeps; half way is where it counts as pressed. A note is pressed at any.
-                pressed = value > 0 if control.key[0] == "note" else 2 * whole >= 1 << control.bits
-                self._press(state, binding, pressed, changes)
-            elif binding.encoding is not Encoding.ABSOLUTE:
-                self._turn(binding, detents(whole, binding.encoding), changes)
-            else:
-                travel = travel_of_bits(whole, control.bits)
-                reason = self._move(state, binding, travel, time_ns, changes) or reason
-        outcome = self._set(changes, Origin("midi", name, time_ns)) if changes else reason or "released"
-        self._last = (port, data, name, outcome or changes)
+        active = self._situation.active(bindings)
+        if not active:
+            record.reason = self._situation.why_not(bindings)
+        record.lines = tuple(binding.id for binding in active)
+        self._play(stroke, control, gesture, active)
+        if isinstance(gesture, Press):
+            self._painter.pressed(port, device, control)
+            if control.pulse:
+                self._strokes.release(stroke)
+
+    def _play(
+        self, stroke: Stroke, control: DeviceControl, gesture: Position | Steps | Press, active: tuple[Binding, ...]
+    ) -> None:
+        if isinstance(gesture, Press):
+            self._strokes.press(stroke, active, gesture.strength)
+        elif isinstance(gesture, Steps):
+            self._strokes.turn(stroke, active, gesture.steps)
+            self._painter.turned(stroke.state.name, stroke.control)
+        else:
+            self._spoken_for(stroke, active)
+            travel = travel_of_bits(gesture.value, control.bits)
+            way = self._strokes.position(stroke, active, travel)
+            self._painter.moved(stroke.state.name, stroke.control, gesture.value, way, stroke.now_ns)
+
+    def _spoken_for(self, stroke: Stroke, active: tuple[Binding, ...]) -> None:
+        """Arms the takeover of a control that now means something else than when it was last moved."""
+        ids = tuple(binding.id for binding in active)
+        before = stroke.state.spoke.get(stroke.control)
+        stroke.state.spoke[stroke.control] = ids
+        if before is not None and before != ids:
+            for (one, _), grip in stroke.state.grips.items():
+                if one in ids:
+                    grip.arm()
 
     # -- OSC ----------------------------------------------------------------------------------------------------
 
@@ -153,144 +273,106 @@ class Mapper:
 
         Raises :class:`OscError` for arguments that are no position.
         """
-        bindings = self._mapping.osc.get(address)
+        bindings = self.mapping.osc.get(address)
         if bindings is None:
             # TouchOSC says on ADDRESS/z when a finger touches a control; no knob has a use for that.
-            return address.endswith("/z") and address[:-2] in self._mapping.osc
+            return address.endswith("/z") and address[:-2] in self.mapping.osc
         pressed, travel = _position(address, arguments)
-        state = self._state(f"osc:{origin.detail}")
-        found: dict[str, float] = {} if changes is None else changes
-        reason = ""
-        for binding in bindings:
-            if binding.mode is not Mode.SET or binding.actions[0].value is not None:
-                self._press(state, binding, pressed, found)
-            elif travel is None:
-                raise OscError(400, "bad_args", address, "a position from 0 to 1 is wanted")
-            else:
-                reason = self._move(state, binding, travel, origin.received_ns, found) or reason
-        outcome = ""
-        if changes is None and found:
-            outcome = self._set(found, Origin("osc", f"{origin.detail} {address}", origin.received_ns))
-        self._last = (origin.detail, address, bindings[0].source, outcome or dict(found) or reason or "released")
+        active = self._situation.active(bindings)
+        moved = tuple(b for b in active if _moves(b))
+        if moved and travel is None:
+            raise OscError(400, "bad_args", address, "a position from 0 to 1 is wanted")
+        record = self.journal.begin(origin.received_ns, origin.detail, address)
+        record.control, record.lines = bindings[0].source, tuple(binding.id for binding in active)
+        if not active:
+            record.reason = self._situation.why_not(bindings)
+        pending = Pending(values=dict(changes or {}))
+        own = Origin("osc", f"{origin.detail} {address}", origin.received_ns)
+        stroke = Stroke(self._state(f"osc:{origin.detail}"), address, own, record, pending)
+        layers = set(self._situation.layers)
+        if moved and travel is not None:
+            self._spoken_for(stroke, active)
+            self._strokes.position(stroke, moved, travel)
+        buttons = tuple(b for b in active if b not in moved)
+        if pressed and buttons:
+            self._strokes.press(stroke, buttons, travel if travel is not None else 1.0)
+            if travel is None:  # a button that sends no value tells of no release
+                self._strokes.release(stroke)
+        elif not pressed and not moved:
+            self._strokes.release(stroke)
+        if changes is None:
+            self._set(pending)
+        else:
+            for group in pending.groups.values():
+                changes.update(group.changes)
+        if layers != self._situation.layers:
+            self._painter.all()
+        else:
+            self._painter.flush()
         return True
 
-    # -- what bindings do ---------------------------------------------------------------------------------------
+    # -- setting ------------------------------------------------------------------------------------------------
 
-    def _move(self, state: _State, binding: Binding, travel: float, time_ns: int, changes: dict[str, float]) -> str:
-        """Puts what a position says into `changes`; returns why not, where it is ignored."""
-        reason = ""
-        for action in binding.actions:
-            value = action.knob.clamp(value_at(travel, action.low, action.high, action.curve))
-            name = action.knob.name
-            key = (binding.id, name)
-            if binding.takeover is Takeover.PICKUP:
-                now = self._now(name, changes)
-                stands = travel_at(now, action.low, action.high, action.curve)
-                pickup = state.pickups.get(key)
-                if pickup is None:
-                    pickup = state.pickups[key] = Pickup()
-                if not pickup.accepts(travel, stands, state.given.get(key) == now, time_ns):
-                    way = "up" if stands > travel else "down"
-                    reason = f"waits to pick up {name}: move {way} from {travel:.2f} to {stands:.2f} of the travel"
-                    continue
-            state.given[key] = value
-            changes[name] = value
-        return reason
+    def _set(self, pending: Pending) -> None:
+        """Sets what is pending; nothing is, afterwards."""
+        for group in pending.groups.values():
+            if group.changes:
+                self._set_one(group.changes, group.origin, group.records)
+        pending.groups.clear()
+        pending.values.clear()
 
-    def _turn(self, binding: Binding, steps: int, changes: dict[str, float]) -> None:
-        for action in binding.actions:
-            low, high = min(action.low, action.high), max(action.low, action.high)
-            direction = 1 if action.high > action.low else -1
-            value = self._now(action.knob.name, changes) + direction * steps * action.step
-            changes[action.knob.name] = action.knob.clamp(min(max(value, low), high))
-
-    def _press(self, state: _State, binding: Binding, pressed: bool, changes: dict[str, float]) -> None:
-        for action in binding.actions:
-            value = (
-                self._pressed(state, binding, action, changes) if pressed else self._released(state, binding, action)
-            )
-            if value is not None:
-                changes[action.knob.name] = action.knob.clamp(value)
-
-    def _pressed(self, state: _State, binding: Binding, action: Action, changes: dict[str, float]) -> float:
-        if action.reset:
-            return action.knob.default
-        if binding.mode is Mode.TOGGLE:
-            now = self._now(action.knob.name, changes)
-            return action.low if abs(now - action.high) <= abs(now - action.low) else action.high
-        if binding.mode is Mode.MOMENTARY and action.value is not None:
-            state.before.setdefault((binding.id, action.knob.name), self._now(action.knob.name, changes))
-        return action.high if action.value is None else action.value
-
-    def _released(self, state: _State, binding: Binding, action: Action) -> float | None:
-        if binding.mode is not Mode.MOMENTARY:
-            return None
-        return action.low if action.value is None else state.before.pop((binding.id, action.knob.name), None)
-
-    def _now(self, knob: str, changes: dict[str, float]) -> float:
-        """The knob's value, counting what this message or bundle has already changed."""
-        value = changes.get(knob)
-        return self._control.value(knob) if value is None else value
-
-    def _set(self, changes: dict[str, float], origin: Origin) -> str:
-        """Sets the knobs; returns why not, where the daemon refuses."""
+    def _set_one(self, changes: dict[str, float], origin: Origin, records: Sequence[Record] = ()) -> None:
+        """Sets the knobs; where the daemon refuses, the records say why."""
+        self._setting = True
         try:
             self._control.set_knobs(changes, origin)
         except (RefusedError, UnknownKnobError, KnobValueError) as error:
-            return str(error)
-        return ""
+            for record in records:
+                record.changes, record.reason = {}, str(error)
+        finally:
+            self._setting = False
 
     # -- state --------------------------------------------------------------------------------------------------
 
-    def _state(self, source: str) -> _State:
+    def _state(self, source: str) -> PortState:
         state = self._states.get(source)
         if state is None:
             if len(self._states) >= SOURCE_LIMIT:
                 del self._states[next(iter(self._states))]
-            state = self._states[source] = _State(self._devices_at(source))
+            state = self._states[source] = PortState(source, self._devices_at(source))
         return state
 
-    def _devices_at(self, port: str) -> tuple[Device, ...]:
-        name = port.lower()
+    def _devices_at(
+        self, port: str, before: Sequence[tuple[Device, Assembler]] = ()
+    ) -> tuple[tuple[Device, Assembler], ...]:
+        """The devices at `port`. Those that send as one of `before` go on with what it has understood so far."""
+        known = {device.id: assembler for device, assembler in before}
+        layouts = {device.id: device.layout for device, _ in before}
+        devices = self._plugs.devices_at(port, self.mapping.devices)
         return tuple(
-            device
-            for device in self._mapping.devices
-            if any(fnmatch.fnmatchcase(name, pattern) for pattern in device.patterns)
+            (device, known[device.id] if layouts.get(device.id) == device.layout else Assembler(device.layout))
+            for device in devices
         )
 
+    def _readdress(self, state: PortState) -> None:
+        """Another port has come or gone: this one may be another of several twins now."""
+        devices = self._plugs.devices_at(state.name, self.mapping.devices)
+        if devices != tuple(device for device, _ in state.devices):
+            state.devices = self._devices_at(state.name)
+            self._painter.plugged(state.name, state.devices)
 
-def _bindings(mapping: Mapping) -> list[Binding]:
-    lines = [line for device in mapping.devices for lines in device.bindings.values() for line in lines]
-    return [*lines, *(line for lines in mapping.osc.values() for line in lines)]
-
-
-def _read(data: bytes) -> tuple[Key | None, int]:
-    """What tells the message's control, and the value it carries; None for messages that no control sends."""
-    match decode(data):
-        case ControlChange(channel, control, value):
-            return ("cc", channel, control), value
-        case NoteOn(channel, note, velocity):
-            return ("note", channel, note), velocity
-        case NoteOff(channel, note, _):
-            return ("note", channel, note), 0
-        case PitchBend(channel, value):
-            return ("bend", channel, 0), value
-    return None, 0
+    def _present(self) -> dict[str, tuple[tuple[Device, Assembler], ...]]:
+        return {port: self._state(port).devices for port in self._plugs.names}
 
 
-def _join(state: _State, control: DeviceControl, part: Part, value: int) -> int | None:
-    """The 14-bit value that one half completes; None while the other half is still to come.
-
-    The half that the device sends last completes it. A device that leaves out an unchanged first half is understood,
-    since the first half is remembered.
-    """
-    msb, lsb = state.halves.get(control.key, (0, 0))
-    state.halves[control.key] = (value, lsb) if part is Part.MSB else (msb, value)
-    completes = Part.MSB if control.lsb_first else Part.LSB
-    if part is not completes:
-        return None
-    msb, lsb = state.halves[control.key]
-    return msb << 7 | lsb
+def _moves(binding: Binding) -> bool:
+    """Whether an OSC line takes a position, as a fader sends it."""
+    return (
+        bool(binding.actions)
+        and binding.mode is Mode.SET
+        and binding.actions[0].value is None
+        and not binding.velocity
+    )
 
 
 def _position(address: str, arguments: tuple[Argument, ...]) -> tuple[bool, float | None]:

@@ -1,4 +1,4 @@
-"""The YAML of mapping files and device profiles, as pydantic models. Used by the loader in this package.
+"""The YAML of mapping files, as pydantic models. Used by the loader in this package.
 
 Shapes and single values are judged here; what needs the knob table, a profile or another file is judged by the
 loader. Unknown keys are mistakes, so a key stands here only if demond acts on it.
@@ -7,81 +7,63 @@ loader. Unknown keys are mistakes, so a key stands here only if demond acts on i
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_ID = re.compile(r"[A-Za-z0-9_./:+~-]{1,200}")
-_PROFILE = re.compile(r"[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)*")
-_SPAN = re.compile(r"([0-9]{1,3})\.\.([0-9]{1,3})")
+from demond.mapping.fields import Id, Milliseconds, Name, ProfileName, Range, Share, Strict, TextRow, Value, matches
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=False)
-
-
-def _matches(pattern: re.Pattern[str], words: str) -> BeforeValidator:
-    def check(value: Any) -> Any:
-        if isinstance(value, str) and not pattern.fullmatch(value):
-            raise ValueError(f"must be {words}, not {value[:60]!r}")
-        return value
-
-    return BeforeValidator(check)
-
-
-def _switch(value: Any) -> Any:
-    """`on` and `off` are words in this YAML; as the value of a switch they mean what they say."""
-    return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
-
-
-def _one_or_more(value: Any) -> Any:
-    """`5`, `0..7` or `[16, 20, 24]` as a list of numbers."""
-    if isinstance(value, str) and (span := _SPAN.fullmatch(value)):
-        first, last = int(span[1]), int(span[2])
-        if first >= last:
-            raise ValueError(f"must count upwards, as in 0..7, not {value!r}")
-        return list(range(first, last + 1))
-    if isinstance(value, str):
-        raise ValueError(f"must be a number, a span such as 0..7 or a list, not {value[:60]!r}")
-    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _one_text_or_more(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-DataNumbers = Annotated[
-    list[Annotated[int, Field(ge=0, le=127)]], BeforeValidator(_one_or_more), Field(min_length=1, max_length=128)
-]
-Channels = Annotated[
-    list[Annotated[int, Field(ge=1, le=16)]], BeforeValidator(_one_or_more), Field(min_length=1, max_length=128)
-]
-Name = Annotated[str, _matches(_NAME, "a name of small letters, digits and _")]
-ProfileName = Annotated[str, _matches(_PROFILE, "a profile's name such as korg/nanokontrol2")]
-Range = Annotated[list[float], Field(min_length=2, max_length=2)]
-Value = Annotated[bool | float, BeforeValidator(_switch)]
 CurveName = Literal["linear", "exp", "log"]
-EncodingName = Literal["absolute", "twos_complement", "offset_binary", "signed_bit", "signed_bit_mackie"]
-KindName = Literal["fader", "knob", "encoder", "button", "pad"]
+TakeoverName = Literal["off", "pickup", "pickup_tolerant", "parallel", "scale", "slow"]
+ModeName = Literal["set", "toggle", "momentary", "radio", "trigger", "increment", "hold_long", "double"]
+UsbId = Annotated[
+    str, matches(re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}"), "a USB id such as 0944:0117, as lsusb says it")
+]
+UsbPath = Annotated[
+    str, matches(re.compile(r"[0-9]+-[0-9]+(\.[0-9]+)*"), "a USB path such as 1-1.2, the socket's place")
+]
 
 
-class Match(_Strict):
-    """How a device is told from the names of MIDI ports: any of these globs, in any case of letters."""
+class Match(Strict):
+    """How a device is told from other MIDI ports: everything that is given must fit."""
 
-    name: Annotated[
-        list[Annotated[str, Field(min_length=1)]], BeforeValidator(_one_text_or_more), Field(min_length=1)
-    ]
+    name: Annotated[TextRow, Field()] | None = None
+    """Globs for the port's name, in any case of letters; without it, those of the profile."""
+    usb: UsbId | None = None
+    """Vendor and product, as `lsusb` says them: `0944:0117`. Known with ALSA alone."""
+    path: UsbPath | None = None
+    """The socket that it is plugged into: `1-1.2`. Known with ALSA alone."""
+    order: Annotated[int, Field(ge=1, le=32)] | None = None
+    """Of several ports that fit, the first, second and so on by name."""
 
 
-class DeviceEntry(_Strict):
+class DeviceEntry(Strict):
     """A controller that a mapping speaks of."""
 
     profile: ProfileName
-    match: Match
+    match: Match = Match()
 
 
-class TargetEntry(_Strict):
+class LayerEntry(Strict):
+    """A layer: another meaning of the controls, while it is on."""
+
+
+class WhenEntry(Strict):
+    """Conditions of a line: it counts while all of them hold."""
+
+    layer: Name | Annotated[list[Name], Field(min_length=1)] | None = None
+    """This layer is on, or any of these."""
+    knob: str | None = None
+    """The knob that `above`, `below` and `at` speak of."""
+    above: float | None = None
+    """It has more than this."""
+    below: float | None = None
+    """It has less than this."""
+    at: Value | None = None
+    """It has exactly this."""
+
+
+class TargetEntry(Strict):
     """A knob with its own range, curve, value or step, where one control moves several."""
 
     knob: str
@@ -91,50 +73,55 @@ class TargetEntry(_Strict):
     step: float | None = None
 
 
-class MapEntry(_Strict):
+class MapEntry(Strict):
     """One line of `maps`: a control, and what it moves."""
 
     source: Annotated[str, Field(alias="from")]
+    """A device and its control, as in `nk2/fader1`, or an OSC address, as in `osc:/1/fader1`."""
     to: str | TargetEntry | Annotated[list[str | TargetEntry], Field(min_length=1)]
+    """A knob, `KNOB/reset`, `layer/NAME`, or a list of knobs."""
     range: Range | None = None
+    """What the two ends of the travel mean, in the knob's unit; the greater may come first."""
     curve: CurveName | None = None
-    takeover: Literal["off", "pickup"] | None = None
-    mode: Literal["set", "toggle", "momentary", "trigger"] | None = None
-    value: Value | None = None
+    """How the travel covers the range."""
+    takeover: TakeoverName | None = None
+    """What happens while the control does not stand where its knob is."""
+    tolerance: Share | None = None
+    """With `pickup` and `pickup_tolerant`: how near counts as there, as a share of the travel."""
+    smooth: Milliseconds | None = None
+    """The time in which the knob glides to where the control says."""
+    mode: ModeName | None = None
+    """What a press does."""
+    value: Value | Literal["velocity"] | None = None
+    """What a press sets; `velocity`: how hard it was pressed, over the range."""
     step: float | None = None
-    id: Annotated[str, _matches(_ID, "letters, digits and . _ / : + ~ -")] | None = None
+    """What one detent of an encoder, or one press with `increment`, adds in the knob's unit."""
+    wrap: bool = False
+    """With steps: beyond one end of the range it goes on at the other."""
+    after: Milliseconds | None = None
+    """With `hold_long`: how long it must be held. With `double`: within which time the second press must come."""
+    when: WhenEntry | None = None
+    """Conditions. A line whose conditions hold goes before a line of the same control that has none."""
+    id: Id | None = None
+    """What the line is called, to switch it on and off; by default `DEVICE/CONTROL/KNOB`."""
+    tags: Annotated[list[Name], Field(max_length=20)] = Field(default_factory=list)
+    """Names to switch several lines on and off together."""
+    enabled: bool = True
+    """Whether the line counts before it is switched."""
     also: bool = False
+    """Says that a second line for the same control is meant."""
 
 
-class MappingFile(_Strict):
+class MappingFile(Strict):
     """A mapping file."""
 
     demond: Literal[1]
-    include: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=100)] = []
-    devices: dict[Name, DeviceEntry] = {}
-    maps: list[MapEntry] = []
-
-
-class ControlEntry(_Strict):
-    """What one control of a device sends, or a row of them."""
-
-    cc: DataNumbers | None = None
-    note: DataNumbers | None = None
-    bend: Literal[True] | None = None
-    channel: Channels = [1]
-    kind: KindName | None = None
-    encoding: EncodingName = "absolute"
-    bits: Literal[7, 14] = 7
-    lsb: DataNumbers | None = None
-    order: Literal["msb_first", "lsb_first"] = "msb_first"
-
-
-class ProfileFile(_Strict):
-    """A device profile."""
-
-    profile: ProfileName
-    source: Annotated[str, Field(min_length=1)]
-    """Where the numbers come from: a manual, a measurement, another project's file."""
-    setup: Annotated[str, Field(min_length=1)]
-    """What a person has to do with the device first, in human words."""
-    controls: Annotated[dict[str, ControlEntry], Field(min_length=1)]
+    """The version of this language."""
+    include: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=100)] = Field(default_factory=list)
+    """Other mapping files, by their place relative to this one; what is said here wins over them."""
+    devices: dict[Name, DeviceEntry] = Field(default_factory=dict)
+    """The controllers, under names of one's own."""
+    layers: dict[Name, LayerEntry] = Field(default_factory=dict)
+    """The layers that lines speak of."""
+    maps: list[MapEntry] = Field(default_factory=list)
+    """The lines."""

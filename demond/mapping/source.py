@@ -1,23 +1,34 @@
 """The mapping as the daemon uses it: loaded, kept up to date with its files, and asked for each message.
 
-It lives in the daemon's event loop. A file with mistakes never takes the mapping away that is being played with.
+It lives in the daemon's event loop, and gives the mapper its sense of time. A file with mistakes never takes the
+mapping away that is being played with.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from demond.control import Control, Origin, Outcome
-from demond.mapping.loader import DEFAULT, Mapping, MappingError, load_mapping
-from demond.mapping.mapper import LastMessage, Mapper
+from demond.mapping.journal import Journal, LastMessage
+from demond.mapping.loader import DEFAULT, MappingError, load_mapping
+from demond.mapping.mapper import HearClock, Mapper
+from demond.mapping.mapping import Mapping
+from demond.mapping.painter import Send
+from demond.mapping.plugs import PortIdentity
 from demond.mapping.reload import changes
 from demond.osc.codec import Argument
 from demond.strict_yaml import YamlError
 
 log = logging.getLogger(__name__)
+
+MESSAGES_LIMIT = 120
+"""Control messages that are told at once: what fits into one packet with room for long names."""
 
 Report = Callable[[YamlError | None], None]
 Done = Callable[[Outcome], None]
@@ -41,6 +52,8 @@ class MappingSource:
         self._waiting: list[Done] = []
         self._task: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
         self.error: str | None = None
         """What is wrong with the files as they are now, one problem a line; None when nothing is."""
 
@@ -69,19 +82,100 @@ class MappingSource:
         self._use(mapping)
         return None
 
-    def midi(self, port: str, data: bytes, time_ns: int) -> None:
-        """One MIDI message from `port`, received at `time_ns` on the monotonic clock. Never raises."""
-        self._mapper.midi(port, data, time_ns)
+    @property
+    def journal(self) -> Journal:
+        """What came of the last messages."""
+        return self._mapper.journal
 
-    def connected(self, port: str) -> None:
-        """`port` has just appeared: whatever is plugged in there must pick its knobs up again."""
-        self._mapper.rearm(port)
+    def messages(self, number: int) -> dict[str, object]:
+        """The control messages after message `number` as JSON values: `count` of all, and `messages`, newest last."""
+        found = [asdict(message) for message in self.journal.since(number, MESSAGES_LIMIT)]
+        return {"count": self.journal.count, "messages": found}
+
+    @property
+    def addresses(self) -> Collection[str]:
+        """The OSC addresses outside of /demond that are mapped; another object after each reload."""
+        return self._mapper.mapping.osc
+
+    def pickup(self, knob: str) -> int:
+        """Which way the control that waits to pick `knob` up must be moved: -1 down, 1 up; 0 for none."""
+        return self._mapper.pickup(knob)
+
+    def hear_pickup(self, hear: Callable[[str], None]) -> None:
+        """`hear(knob)` is told from now on whenever :meth:`pickup` answers something else for a knob."""
+        self._mapper.hear_pickup(hear)
+
+    @property
+    def layers(self) -> dict[str, bool]:
+        """Every layer, and whether it is on."""
+        return {name: name in self._mapper.layers for name in self._mapper.mapping.layers}
+
+    @property
+    def devices(self) -> dict[str, list[str]]:
+        """The MIDI ports that are there, and the devices that each is taken for."""
+        return self._mapper.devices
+
+    def touched_ns(self, knob: str) -> int | None:
+        """When a hand last moved `knob` through a line; None if none did. For whatever moves knobs by itself."""
+        return self._mapper.touched_ns(knob)
+
+    def show_with(self, send: Send) -> None:
+        """Lamps, rings and motors are set through `send(port, messages)` from now on."""
+        self._mapper.show_with(send)
+
+    def hear_clock(self, hear: HearClock) -> None:
+        """`hear(port, clock, time_ns)` is told of MIDI clock, start, continue, stop and song position from now on."""
+        self._mapper.hear_clock = hear
+
+    def midi(self, port: str, messages: Sequence[bytes], time_ns: int) -> None:
+        """MIDI messages from `port`, received by `time_ns` on the monotonic clock. Never raises."""
+        self._mapper.midi_batch(port, messages, time_ns)
+        self._wait()
+
+    def ports(self, identities: Iterable[PortIdentity]) -> None:
+        """These MIDI ports are there now. What is new there must pick its knobs up, and is painted."""
+        self._mapper.ports(identities)
+        self._wait()
+
+    def changed(self, knobs: Iterable[str]) -> None:
+        """Knobs have new values, whoever set them: lamps, rings and motors follow."""
+        self._mapper.changed(knobs)
+        self._wait()
+
+    def switch_layer(self, name: str, on: bool) -> bool:
+        """Switches a layer on or off; False if there is none of that name."""
+        return self._mapper.switch_layer(name, on)
+
+    def switch_line(self, name: str, on: bool) -> int:
+        """Switches the line with the id `name`, or those with that tag, on or off; returns how many there are."""
+        return self._mapper.switch_line(name, on)
 
     def osc(
         self, address: str, arguments: tuple[Argument, ...], origin: Origin, changes: dict[str, float] | None = None
     ) -> bool:
         """As :meth:`Mapper.osc`."""
-        return self._mapper.osc(address, arguments, origin, changes)
+        taken = self._mapper.osc(address, arguments, origin, changes)
+        self._wait()
+        return taken
+
+    def _wait(self) -> None:
+        """Wakes the mapper when it wants to be. Without a running event loop, as in a test, nothing wakes it."""
+        due_ns = self._mapper.due_ns
+        if due_ns is None or (self._timer is not None and self._timer_ns <= due_ns):
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ns = due_ns
+        self._timer = loop.call_later(max(due_ns - time.monotonic_ns(), 0) / 1e9, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._mapper.advance(time.monotonic_ns())
+        self._wait()
 
     def reload(self, done: Done) -> None:
         """Reads the files again, beside the event loop, and calls `done` with how it went.
@@ -130,7 +224,11 @@ class MappingSource:
         return found
 
     def _use(self, mapping: Mapping) -> None:
+        for warning in mapping.warnings:
+            log.warning("%s", warning)
         self._mapper.replace(mapping)
+        # It lives long. Looking through it, and all that was imported, costs the garbage collector 20 ms each time.
+        gc.freeze()
         self._watched = mapping.files
         self.error = None
 

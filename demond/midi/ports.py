@@ -16,6 +16,8 @@ from typing import Any
 
 import rtmidi
 
+from demond.midi.naming import usb_place
+
 OWN_PORT = "midi_in"
 """The port that other programs can be connected to by hand."""
 QUEUE_SIZE = 4_096
@@ -41,6 +43,7 @@ class MidiInputs:
         self._api, self._client, self._label = api, client, label
         self._inputs: dict[str, Any] = {}
         self._labels = {OWN_PORT: OWN_PORT}
+        self._usb: dict[str, tuple[str, str]] = {}
         self._opened: dict[str, float] = {}
         try:
             self._own = self._new()
@@ -54,6 +57,15 @@ class MidiInputs:
     def names(self) -> tuple[str, ...]:
         """The ports that messages may come from, our own first."""
         return tuple(self._labels[name] for name in self._inputs)
+
+    @property
+    def senders(self) -> dict[str, str]:
+        """The senders that are open: the name that a person knows each by, and the system's."""
+        return {self._labels[name]: name for name in self._inputs if name != OWN_PORT}
+
+    def usb(self, label: str) -> tuple[str, str]:
+        """USB id and socket of the sender that bears `label`; empty where the system does not tell."""
+        return self._usb.get(label, ("", ""))
 
     def scan(self) -> bool:
         """Opens senders that are new and closes those that are gone; True if any was. Raises :class:`PortsError`."""
@@ -82,20 +94,20 @@ class MidiInputs:
         if name == OWN_PORT or name not in self._inputs:
             return False
         _close(self._inputs.pop(name))
-        del self._labels[name], self._opened[name]
+        self._usb.pop(self._labels.pop(name), None)
+        del self._opened[name]
         return True
 
-    def poll(self) -> list[tuple[str, bytes]]:
-        """The messages that have arrived since the last call, in order for each port."""
-        found: list[tuple[str, bytes]] = []
+    def poll(self) -> dict[str, list[bytes]]:
+        """The messages that have arrived since the last call, in their order, by port."""
+        found: dict[str, list[bytes]] = {}
         for name, port in self._inputs.items():
-            label = self._labels[name]
             # A bound, so that a flood on one port cannot keep the others waiting.
             for _ in range(QUEUE_SIZE):
                 message = port.get_message()
                 if message is None:
                     break
-                found.append((label, bytes(message[0])))
+                found.setdefault(self._labels[name], []).append(bytes(message[0]))
         return found
 
     def close(self) -> None:
@@ -105,8 +117,7 @@ class MidiInputs:
 
     def _new(self) -> Any:
         port = rtmidi.MidiIn(self._api, name=self._client, queue_size_limit=QUEUE_SIZE)
-        # Nothing here uses system exclusive, clock or active sensing yet; a clock alone is 48 messages a second.
-        port.ignore_types(sysex=True, timing=True, active_sense=True)
+        port.ignore_types(sysex=False, timing=False, active_sense=True)
         return port
 
     def _open(self, name: str) -> bool:
@@ -118,6 +129,7 @@ class MidiInputs:
         port.open_port(names.index(name), name="in")
         self._inputs[name] = port
         self._labels[name] = self._label(name)
+        self._usb[self._labels[name]] = usb_place(name)
         self._opened[name] = time.monotonic()
         return True
 

@@ -37,6 +37,9 @@ class OscMapping(Protocol):
         Raises :class:`OscError` for arguments that the mapping cannot use.
         """
 
+    def messages(self, number: int) -> dict[str, object]:
+        """The control messages after message `number`, as plain JSON values."""
+
     def reload(self, done: Callable[[Outcome], None]) -> None:
         """Reads the mapping files again and calls `done` once."""
 
@@ -204,6 +207,13 @@ class Batch:
             raise OscError(413, "too_large", target.address, "the status does not fit into one packet")
         self._send(f"{target.address}.reply", text)
 
+    def _messages(self, target: Target, arguments: tuple[Argument, ...]) -> None:
+        number = whole(target.address, arguments[0]) if arguments and arguments[0] is not None else 0
+        self._later(self._tell_messages, target, number)
+
+    def _tell_messages(self, target: Target, number: int) -> None:
+        self._send(f"{target.address}.reply", json.dumps(self._mapping.messages(number)))
+
     def _trace(self, target: Target, arguments: tuple[Argument, ...]) -> None:
         count = whole(target.address, arguments[0]) if arguments and arguments[0] is not None else TRACE_DEFAULT
         if not 1 <= count <= TRACE_LIMIT:
@@ -231,6 +241,7 @@ _TAKE: dict[Verb, Callable[[Batch, Target, tuple[Argument, ...]], None]] = {
     Verb.LIST_KNOBS: Batch._list,
     Verb.STATUS: Batch._status,
     Verb.TRACE: Batch._trace,
+    Verb.MESSAGES: Batch._messages,
     Verb.RELOAD: Batch._reload,
     Verb.SYNC: Batch._sync,
 }

@@ -28,6 +28,7 @@ class Verb(Enum):
     LIST_KNOBS = "list_knobs"
     STATUS = "status"
     TRACE = "trace"
+    MESSAGES = "messages"
     PING = "ping"
     RELOAD = "reload"
     SYNC = "sync"
@@ -204,6 +205,13 @@ TABLE: tuple[Entry, ...] = (
         "i from 1 to 1000; none means 20",
         "Lists the last control changes with the times of their way to the ear",
         "/demond/trace.reply with a JSON text, newest last",
+    ),
+    Entry(
+        "/demond/midi/messages",
+        Verb.MESSAGES,
+        "i the number of the last message that is known; none means 0",
+        "Lists the control messages since then, and what came of each",
+        "/demond/midi/messages.reply with a JSON text: count, and messages, the newest last",
     ),
     Entry(
         "/demond/ping",

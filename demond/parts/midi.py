@@ -6,8 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from demond.mapping import MappingSource
-from demond.messages import AnyMessage, Message, MidiIn, MidiPorts
+from demond.mapping import MappingSource, PortIdentity
+from demond.messages import AnyMessage, Message, MidiIn, MidiOut, MidiPort, MidiPorts
 from demond.parts import Surroundings
 from demond.supervisor import Child, Plan
 
@@ -18,7 +18,7 @@ _SILENT_SECONDS = 8.0
 
 
 class MidiPart:
-    """Starts the MIDI process, and hands what controllers send to the mapping."""
+    """Starts the MIDI process, hands what controllers send to the mapping, and what they are to show to them."""
 
     def __init__(self, client: str, backend: str, mapping: MappingSource, around: Surroundings) -> None:
         """`client` is the JACK or ALSA client name; `backend` is `auto`, `alsa` or `jack`."""
@@ -37,26 +37,44 @@ class MidiPart:
                 environment=around.environment,
             )
         )
+        mapping.show_with(self._show)
 
     def status(self) -> dict[str, object]:
         """Its section of the status."""
-        return {"backend": self.backend, "ports": list(self.ports), "restarts": self.child.restarts}
+        return {
+            "backend": self.backend,
+            "ports": list(self.ports),
+            "devices": self._devices(),
+            "restarts": self.child.restarts,
+        }
+
+    def _devices(self) -> list[str]:
+        """What is known of the ports, as `nk2 at nanoKONTROL2:out`."""
+        return [f"{name} at {port}" for port, names in self._mapping.devices.items() for name in names]
 
     def _started(self, send: Callable[[Message], bool]) -> None:
         self._seen = time.monotonic()
+        # The new process tells its ports anew; until then none is open, and what they showed is forgotten.
+        self._take_ports(())
 
     def _hear(self, message: AnyMessage) -> None:
         self._seen = time.monotonic()
         if isinstance(message, MidiIn):
-            self._mapping.midi(message.port, bytes.fromhex(message.data), message.time_ns)
+            self._mapping.midi(message.port, tuple(map(bytes.fromhex, message.data)), message.time_ns)
         elif isinstance(message, MidiPorts):
             self.child.mark_well()
-            for port in message.ports:
-                if port not in self.ports:
-                    self._mapping.connected(port)
-            if message.ports != self.ports:
-                log.info("MIDI inputs (%s): %s", message.backend, ", ".join(message.ports) or "none")
-            self.backend, self.ports = message.backend, message.ports
+            self.backend = message.backend
+            self._take_ports(message.ports)
+
+    def _take_ports(self, ports: tuple[MidiPort, ...]) -> None:
+        names = tuple(port.name for port in ports)
+        if names != self.ports:
+            log.info("MIDI inputs (%s): %s", self.backend, ", ".join(names) or "none")
+        self.ports = names
+        self._mapping.ports(PortIdentity(port.name, port.usb, port.path, port.answers) for port in ports)
+
+    def _show(self, port: str, messages: list[bytes]) -> None:
+        self.child.send(MidiOut(port=port, data=tuple(message.hex() for message in messages)))
 
     def _hung(self) -> str | None:
         if time.monotonic() - self._seen > _SILENT_SECONDS:

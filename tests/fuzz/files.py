@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from demond.mapping import SHIPPED, Mapper, check_file
+from demond.mapping import SHIPPED, Mapper, PortIdentity, check_file
 from demond.mapping.loader import load_mapping
 from demond.strict_yaml import YamlError
 from tests.fuzz import Tally
@@ -39,6 +39,35 @@ KEYS = [
     "encoding",
     "bits",
     "lsb",
+    "layers",
+    "when",
+    "layer",
+    "knob",
+    "above",
+    "at",
+    "tolerance",
+    "smooth",
+    "after",
+    "wrap",
+    "tags",
+    "enabled",
+    "match",
+    "usb",
+    "path",
+    "order",
+    "nrpn",
+    "rpn",
+    "program",
+    "bank",
+    "pressure",
+    "sysex",
+    "mmc",
+    "touch",
+    "follows",
+    "led",
+    "ring",
+    "arrows",
+    "on_connect",
 ]
 VALUES = [
     "nk2/fader1",
@@ -69,11 +98,30 @@ VALUES = [
     "toggle",
     "momentary",
     "exp",
+    "20ms",
+    "3/128",
+    "layer/shift",
+    "{layer: shift}",
+    "{shift: {}}",
+    "velocity",
+    "parallel",
+    "scale",
+    "radio",
+    "increment",
+    "hold_long",
+    "double",
+    "F0 7F ?? 06 * F7",
+    "stop",
+    "0944:0117",
+    "1-1.2",
+    "data_step",
+    "{}",
 ]
 MARKS = (
     "demond: 1", "[", "]", "{", "}", ",", ":", "- ", "\n", "  ", "\t", "#", "&a", "*a", "!!int", "|", ">", "'", '"',
     "%YAML 1.1", "---", "...", "? ", "é", "\ufeff", "\u2028", "\x00",
 )  # fmt: skip
+PORTS = ("midi_in", "nanoKONTROL2:out", "X-TOUCH MINI 1", "X-Touch MIDI 1", "Midi Fighter Twister", "BCR2000")
 WORDS = (*KEYS, *VALUES, *MARKS)
 
 
@@ -90,7 +138,8 @@ def text(dice: random.Random, originals: list[bytes]) -> bytes:
 
 
 def _structured(dice: random.Random) -> bytes:
-    lines = ["demond: 1", "devices:", "  nk2: {profile: korg/nanokontrol2, match: {name: '*'}}", "maps:"]
+    lines = ["demond: 1", "devices:", "  nk2: {profile: korg/nanokontrol2, match: {name: '*'}}"]
+    lines += ["layers: {shift: {}}", "maps:"]
     for _ in range(dice.randrange(8)):
         keys = {key: _value(dice, 0) for key in dice.choices(KEYS, k=dice.randrange(3))}
         keys["from"] = dice.choice(("nk2/fader1", "nk2/fader2", "nk2/solo1", '"osc:/1/f"', _value(dice, 0)))
@@ -151,9 +200,14 @@ def _judge(path: Path, dice: random.Random) -> str:
             raise ValueError(f"a problem without words or place: {error}") from error
         return "refused"
     if kind.startswith("mapping"):
-        mapper = Mapper(load_mapping([path]), MemoryControl())
+        control = MemoryControl()
+        mapper = Mapper(load_mapping([path]), control)
+        control.on_change = mapper.changed
+        mapper.ports([PortIdentity("midi_in")])
         for i in range(20):
-            mapper.midi("midi_in", dice.randbytes(dice.randrange(5)), i)
+            mapper.midi("midi_in", dice.randbytes(dice.randrange(5)), i * 50_000_000)
+            mapper.midi("midi_in", bytes((0xB0, dice.randrange(72), dice.choice((0, 127)))), i * 50_000_000)
+            mapper.advance(i * 50_000_000)
     return "loaded"
 
 
@@ -161,6 +215,8 @@ def run_midi(count: int, seed: int) -> Tally:
     """`count` MIDI messages, noise and real ones, through the ready mapping."""
     dice, tally, control = random.Random(seed), Tally("midi"), MemoryControl()  # noqa: S311 - it must be repeatable
     mapper = Mapper(load_mapping([SHIPPED / "default.yaml"]), control)
+    control.on_change = mapper.changed
+    mapper.ports([PortIdentity(port) for port in PORTS])
     began = time.perf_counter()
     for i in range(count):
         status = dice.choice((0xB0, 0xB0, 0xBA, 0x90, 0x9A, 0x80, 0xE0, dice.randrange(256)))
@@ -169,9 +225,8 @@ def run_midi(count: int, seed: int) -> Tally:
             data = dice.randbytes(dice.randrange(6))
         before = len(control.calls)
         with tally.input():
-            mapper.midi(
-                dice.choice(("midi_in", "nanoKONTROL2:out", "X-TOUCH MINI 1", f"{i % 999}")), data, i * 1_000_000
-            )
+            mapper.midi(dice.choice((*PORTS, f"{i % 999}")), data, i * 1_000_000)
+            mapper.advance(i * 1_000_000)
         tally.outcomes["obeyed" if len(control.calls) > before else "nothing to do"] += 1
         control.calls.clear()
     tally.seconds = time.perf_counter() - began

@@ -42,7 +42,9 @@ def test_everything_that_ships_is_right() -> None:
     for path in files:
         assert "with 0" not in check_file(path)
     assert {device.id for device in load_mapping([DEFAULT]).devices} >= {"nk2", "xtm"}
-    assert len(load_mapping([DEFAULT]).files) >= len(files)
+    ready = {path for path in files if path.parent == SHIPPED}
+    assert ready <= set(load_mapping([DEFAULT]).files)
+    assert load_mapping([DEFAULT]).warnings == ()
 
 
 def test_one_line_is_enough_and_everything_else_has_a_default(tmp_path: Path) -> None:
@@ -70,13 +72,13 @@ def test_all_mistakes_of_all_files_are_reported_together_at_their_places(tmp_pat
     path = write(
         tmp_path / "m.yaml",
         "demond: 1\ninclude: [second.yaml, third.yaml]\n"
-        "devices:\n  a: {profile: my/box, match: {name: x}}\n  nk2: {profile: korg/nanokontrol, match: {name: x}}\n"
+        "devices:\n  a: {profile: my/box, match: {name: x}}\n  nk2: {profile: korg/nanokontrol22, match: {name: x}}\n"
         "maps:\n  - {from: a/fader1, to: denoise}\n  - {from: b/fader1, to: denoise}\n",
     )
     assert sorted(problems(path)) == [
         "devices/my/box.yaml:5:16: 'cc' must be at most 127, not 200",
         "m.yaml:2:24: third.yaml cannot be read: No such file or directory",
-        "m.yaml:5:18: no device profile is called 'korg/nanokontrol'; did you mean 'korg/nanokontrol2'?",
+        "m.yaml:5:18: no device profile is called 'korg/nanokontrol22'; did you mean 'korg/nanokontrol2'?",
         "m.yaml:8:12: no device is called 'b'; see devices:",
         "second.yaml:3:24: no knob is called 'denoize'; did you mean 'denoise'?",
     ]
@@ -92,7 +94,10 @@ def test_all_mistakes_of_all_files_are_reported_together_at_their_places(tmp_pat
         ("{from: nk2/fader1, to: denoise, range: [1]}", "'range' must have at least 2 entries"),
         ("{from: nk2/fader1, to: denoise, range: [a, 1]}", "entry 1 of 'range' must be a number, not 'a'"),
         ("{from: nk2/fader1, to: denoise, takover: off}", "unknown key 'takover'; did you mean 'takeover'?"),
-        ("{from: nk2/fader1, to: denoise, takeover: soft}", "'takeover' must be off or pickup, not 'soft'"),
+        (
+            "{from: nk2/fader1, to: denoise, takeover: soft}",
+            "'takeover' must be off, pickup, pickup_tol",
+        ),
         ("{from: nk2/fader1, to: denoise, mode: toggle}", "a fader sets its position"),
         ("{from: nk2/fader1, to: denoise, value: 1}", "a fader sets its position"),
         ("{from: nk2/fader1, to: denoise/reset}", "a fader sets its position"),
@@ -107,6 +112,22 @@ def test_all_mistakes_of_all_files_are_reported_together_at_their_places(tmp_pat
         ("{from: nk2/solo1, to: denoise, mode: trigger}", "mode: trigger is for actions"),
         ("{from: nk2/solo1, to: denoise/reset, value: 1}", "denoise/reset takes no value"),
         ("{from: nk2/solo1, to: denoise, value: 1, takeover: pickup}", "takeover: pickup is for controls with a pos"),
+        ("{from: nk2/fader1, to: denoise, tolerance: 3/128, takeover: scale}", "a tolerance is for takeover: pickup"),
+        ("{from: nk2/fader1, to: denoise, tolerance: 3/4}", "'tolerance' must be at most 0.5, not '3/4'"),
+        ("{from: nk2/fader1, to: denoise, smooth: 20}", "'smooth' must be a time such as 20ms or 0.5s, not '20'"),
+        ("{from: nk2/fader1, to: denoise, smooth: 60s}", "'smooth' must be at most 10 s, not '60s'"),
+        ("{from: nk2/solo1, to: denoise, value: 1, smooth: 20ms}", "smooth is for what is moved"),
+        ("{from: nk2/fader1, to: denoise, wrap: true}", "wrap is for steps"),
+        ("{from: nk2/solo1, to: denoise, mode: radio}", "mode: radio needs a value"),
+        ("{from: nk2/solo1, to: denoise, mode: hold_long}", "mode: hold_long needs a value, or a reset as target"),
+        ("{from: nk2/solo1, to: denoise, mode: increment, value: 1}", "mode: increment adds a step; leave the value"),
+        ("{from: nk2/solo1, to: denoise, value: 1, step: 1}", "a step is for endless encoders and mode: increment"),
+        ("{from: nk2/solo1, to: denoise, value: 1, after: 1s}", "after is for mode: hold_long and mode: double"),
+        ("{from: nk2/solo1, to: layer/shift}", "no layer is called 'shift'; name it under layers:"),
+        ("{from: nk2/fader1, to: denoise, when: {layer: shift}}", "5:51: no layer is called 'shift'"),
+        ("{from: nk2/fader1, to: denoise, when: {knob: denoise}}", "a knob is asked for with above, below or at"),
+        ("{from: nk2/fader1, to: denoise, when: {}}", "a condition names a layer or a knob"),
+        ("{from: nk2/fader1, to: denoise, when: {knob: x, at: 1}}", "no knob is called 'x'"),
         ("{from: nk2, to: denoise}", "korg/nanokontrol2 has no control ''"),
         ("{from: osc:/demond/knob/denoise, to: denoise}", "works without a mapping"),
         ('{from: "osc:/1/fader*", to: denoise}', "an OSC address has no blanks and none of"),
@@ -121,12 +142,20 @@ def test_each_mistake_in_a_line_has_its_words(tmp_path: Path, line: str, expecte
     assert expected in found[0]
 
 
-def test_a_control_twice_in_a_file_is_a_mistake_unless_meant(tmp_path: Path) -> None:
+def test_a_control_twice_in_a_layer_is_warned_of_unless_it_is_meant(tmp_path: Path) -> None:
     first = HEAD + "  - {from: nk2/fader1, to: denoise}\n  - {from: nk2/fader1, to: shift"
     path = write(tmp_path / "m.yaml", first + "}\n")
-    assert problems(path) == ["m.yaml:6:12: nk2/fader1 is already mapped in line 5; add also: true if both are meant"]
+    mapping = load_mapping([path])
+    assert [str(warning).rpartition("/")[2] for warning in mapping.warnings] == [
+        "m.yaml:6:12: nk2/fader1 is already mapped in line 5; add also: true if both are meant".rpartition("/")[2]
+    ]
+    assert "6:12" in check_file(path)
     path.write_text(first + ", also: true}\n")
-    assert len(load_mapping([path]).devices[0].bindings["fader1"]) == 2
+    mapping = load_mapping([path])
+    assert mapping.warnings == ()
+    assert len(mapping.devices[0].bindings["fader1"]) == 2
+    path.write_text("layers: {shift: {}}\n" + first + ", when: {layer: shift}}\n")
+    assert load_mapping([path]).warnings == ()
 
 
 def test_an_id_twice_in_a_file_is_a_mistake(tmp_path: Path) -> None:
@@ -206,15 +235,32 @@ def test_the_files_to_watch_include_those_that_are_missing(tmp_path: Path) -> No
         ("  fader1: {cc: 8..2}", "'cc' must count upwards, as in 0..7, not '8..2'"),
         ("  fader1: {cc: x}", "'cc' must be a number, a span such as 0..7 or a list, not 'x'"),
         ("  fader1: {cc: 7}\n  knob1: {cc: 7}", "'knob1' and 'fader1' both send cc 7 on channel 1"),
-        ("  thing: {cc: 7}", "what is it? Add kind: fader, knob, encoder, button or pad"),
-        ("  fader1: {note: 7}", "a note comes from a button or a pad, not from a fader"),
-        ("  fader1: {cc: 7, note: 7}", "a control sends one of cc, note or bend"),
-        ("  fader1: {}", "a control sends one of cc, note or bend"),
+        ("  thing: {cc: 7}", "what is it? Add kind: fader, knob, encoder, button, pad, touch or jog"),
+        ("  fader1: {note: 7}", "a note comes from a button, a pad or a touch sensor, not from a fader"),
+        ("  fader1: {cc: 7, note: 7}", "a control sends one of cc, note, bend, program"),
+        ("  fader1: {}", "a control sends one of cc, note, bend, program"),
         ("  fader1: {cc: 7, bits: 14}", "a cc of 14 bits has bits: 14 and the lsb's number"),
         ("  fader1: {cc: 7, lsb: 39}", "a cc of 14 bits has bits: 14 and the lsb's number"),
         ("  fader1: {cc: 7, encoding: signed_bit}", "the encoding signed_bit is for encoders"),
         ("  Fader1: {cc: 7}", "a control is called like fader1"),
-        ("  fader1: {cc: 7, led: {on: 127}}", "unknown key 'led'"),
+        ("  fader1: {cc: 7, lamp: {on: 127}}", "unknown key 'lamp'"),
+        ("  fader1: {bend: true, led: {on: 1}}", "this control sends neither a cc nor a note; say which of them"),
+        ("  fader1: {cc: 7, follows: true, ring: {}}", "what follows shows its position itself"),
+        ("  button1: {note: 7, ring: {}}", "a ring shows a position, which a button has not"),
+        ("  button1: {note: 7, follows: true}", "what follows has a position"),
+        ("  fader1: {cc: 7, touch: touch1}", "touch names a control that is pressed; 'touch1' is none"),
+        (
+            "  fader1: {cc: 7, arrows: {up: a, down: b}}\n  b: {note: 1, led: {}}",
+            "arrows name controls that have a led; 'a'",
+        ),
+        ("  button1: {mmc: halt}", "mmc has no command 'halt'; there are stop, play"),
+        ("  button1: {sysex: F0 7F}", "a sysex pattern is written as F0 7F ?? 06 02 F7, not 'F0 7F'"),
+        ("  knob1: {program: 7}", "a program comes from a button, not from a knob"),
+        ("  knob1: {nrpn: 300}\n  knob2: {cc: 98}", "'knob2' sends cc 98 on channel 1, which 'knob1' needs for its"),
+        ("  button1: {program: 7, bank: 1}\n  knob2: {cc: 32}", "'knob2' sends cc 32 on channel 1, which 'button1' "),
+        ("  knob1: {nrpn: 17000}", "'nrpn' must be at most 16383, not 17000"),
+        ("  jog: {cc: 60}", "a jog wheel has no ends; say which encoding it sends"),
+        ("  knob1: {cc: 60, encoding: data_step}", "the encoding data_step is for controls that send an nrpn or rpn"),
         ("  fader1: {cc: 1}\n  fader1..2: {cc: 2..3}", "the control 'fader1' is described twice"),
     ],
 )
@@ -230,7 +276,7 @@ def test_profiles_of_real_devices_keep_numbers_that_look_like_pairs_apart() -> N
     """nanoKONTROL2's faders and solo buttons look like MSB and LSB, but are controls of their own."""
     (device,) = (device for device in load_mapping([SHIPPED / "nanokontrol2.yaml"]).devices)
     for number, name in [(0, "fader1"), (6, "fader7"), (32, "solo1"), (38, "solo7"), (64, "rec1"), (16, "knob1")]:
-        control, _ = device.controls["cc", 1, number]
+        control, _ = device.layout.plain["cc", 1, number]
         assert (control.name, control.bits) == (name, 7)
 
 

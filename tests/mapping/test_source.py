@@ -44,7 +44,7 @@ class Watched:
     def moves(self) -> str:
         """The knob that fader 1 moves now."""
         before = len(self.control.calls)
-        self.source.midi("x", b"\xb0\x00\x10", time.monotonic_ns())
+        self.source.midi("x", [b"\xb0\x00\x10"], time.monotonic_ns())
         return next(iter(self.control.calls[before][0]))
 
 

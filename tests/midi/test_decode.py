@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from demond.midi.decode import (
     ChannelPressure,
+    Clock,
+    ClockKind,
     ControlChange,
     Event,
     KeyPressure,
@@ -14,8 +16,10 @@ from demond.midi.decode import (
     Other,
     PitchBend,
     ProgramChange,
+    SysEx,
     decode,
 )
+from demond.midi.encode import bend, control_change, note_on
 
 
 def test_each_channel_message_is_decoded_with_channels_from_one() -> None:
@@ -33,7 +37,17 @@ def test_a_note_on_without_velocity_is_a_note_off() -> None:
 
 
 def test_what_is_no_whole_channel_message_is_other() -> None:
-    for data in (b"", b"\xf8", b"\xb0\x07", b"\xb0\x07\x80", b"\x07\x40\x01", b"\xb0\x07\x40\x41", b"\xc0\x01\x02"):
+    for data in (
+        b"",
+        b"\xfe",
+        b"\xf8\x00",
+        b"\xf0\x01",
+        b"\xb0\x07",
+        b"\xb0\x07\x80",
+        b"\x07\x40\x01",
+        b"\xb0\x07\x40\x41",
+        b"\xc0\x01\x02",
+    ):
         assert decode(data) == Other(data)
 
 
@@ -69,7 +83,32 @@ def test_every_channel_message_means_what_mido_says(status: int, first: int, sec
 @given(st.binary(max_size=8))
 def test_any_bytes_are_an_event(data: bytes) -> None:
     event = decode(data)
-    if isinstance(event, Other):
+    if isinstance(event, Other | SysEx):
         assert event.data == data
-    else:
+    elif not isinstance(event, Clock):
         assert 1 <= event.channel <= 16
+
+
+def test_a_sequencers_time_is_told_apart_from_its_notes() -> None:
+    assert decode(b"\xf8") == Clock(ClockKind.TICK)
+    assert decode(b"\xfa") == Clock(ClockKind.START)
+    assert decode(b"\xfb") == Clock(ClockKind.CONTINUE)
+    assert decode(b"\xfc") == Clock(ClockKind.STOP)
+    assert decode(b"\xf2\x10\x01") == Clock(ClockKind.POSITION, 144)
+
+
+def test_a_system_exclusive_message_is_whole_or_nothing() -> None:
+    assert decode(b"\xf0\x7f\x7f\x06\x02\xf7") == SysEx(b"\xf0\x7f\x7f\x06\x02\xf7")
+    assert decode(b"\xf0\x7f\x80\x06\x02\xf7") == Other(b"\xf0\x7f\x80\x06\x02\xf7")
+    assert decode(b"\xf0\x7f\x7f\x06\x02") == Other(b"\xf0\x7f\x7f\x06\x02")
+
+
+channel = st.integers(1, 16)
+
+
+@given(channel, data_byte, data_byte)
+def test_what_is_encoded_is_decoded_as_the_same(channel: int, number: int, value: int) -> None:
+    assert decode(control_change(channel, number, value)) == ControlChange(channel, number, value)
+    expected = NoteOn(channel, number, value) if value else NoteOff(channel, number, 0)
+    assert decode(note_on(channel, number, value)) == expected
+    assert decode(bend(channel, number << 7 | value)) == PitchBend(channel, number << 7 | value)

@@ -12,20 +12,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import pytest
 
-from demond.messages import Channel, ChannelClosedError, Message, MidiIn, MidiPorts, Shutdown
+from demond.messages import Channel, ChannelClosedError, Message, MidiIn, MidiOut, MidiPorts, Shutdown
 from demond.midi.process import OUTBOX_LIMIT, Outbox
 from tests.jack import running_jackd, wait_for
+from tests.midi.device import Device
 
 SENDER = """
 import sys, time, rtmidi
 out = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name=sys.argv[1])
 out.open_virtual_port("out")
 value = 0
+message = list(bytes.fromhex(sys.argv[3])) if len(sys.argv) > 3 else None
 while True:
-    out.send_message([0xB0, 7, value])
+    out.send_message(message or [0xB0, 7, value])
     value = (value + 1) % 128
     time.sleep(float(sys.argv[2]))
 """
@@ -36,9 +39,12 @@ def environment(server: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def sender(server: str, name: str = "nanoKONTROL2", pause: float = 0.005) -> Iterator[subprocess.Popen[bytes]]:
-    """A device that turns controller 7 all the time."""
-    process = subprocess.Popen([sys.executable, "-c", SENDER, name, str(pause)], env=environment(server))
+def sender(
+    server: str, name: str = "nanoKONTROL2", pause: float = 0.005, message: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A device that turns controller 7 all the time, or repeats `message` (hex)."""
+    arguments = [name, str(pause), *([message] if message else [])]
+    process = subprocess.Popen([sys.executable, "-c", SENDER, *arguments], env=environment(server))
     try:
         yield process
     finally:
@@ -82,6 +88,14 @@ def listed_ports(server: str) -> str:
     return subprocess.run(command, env=environment(server), capture_output=True, text=True, check=False).stdout
 
 
+class Heard(NamedTuple):
+    """One MIDI message, as it reached the daemon."""
+
+    port: str
+    data: str
+    time_ns: int
+
+
 class Running:
     """The MIDI process, as the daemon sees it."""
 
@@ -96,6 +110,7 @@ class Running:
     def read(self) -> None:
         select.select([self.channel], [], [], 0.01)
         with contextlib.suppress(ChannelClosedError):
+            self.channel.flush()
             self.messages += self.channel.receive()
 
     def until(self, condition: Callable[[], object], seconds: float, what: str) -> None:
@@ -106,14 +121,23 @@ class Running:
         wait_for(check, seconds, what)
 
     def port_lists(self) -> list[tuple[str, ...]]:
-        return [message.ports for message in self.messages if isinstance(message, MidiPorts)]
+        lists = (message.ports for message in self.messages if isinstance(message, MidiPorts))
+        return [tuple(port.name for port in ports) for ports in lists]
+
+    def answered(self) -> set[str]:
+        lists = [message.ports for message in self.messages if isinstance(message, MidiPorts)]
+        return {port.name for port in lists[-1] if port.answers} if lists else set()
+
+    def show(self, port: str, *messages: bytes) -> None:
+        self.channel.send(MidiOut(port=port, data=tuple(message.hex() for message in messages)))
 
     def ports(self) -> tuple[str, ...]:
         lists = self.port_lists()
         return lists[-1] if lists else ()
 
-    def received(self, port: str = "") -> list[MidiIn]:
-        return [message for message in self.messages if isinstance(message, MidiIn) and port in message.port]
+    def received(self, port: str = "") -> list[Heard]:
+        batches = (message for message in self.messages if isinstance(message, MidiIn) and port in message.port)
+        return [Heard(batch.port, data, batch.time_ns) for batch in batches for data in batch.data]
 
     def end(self) -> None:
         """As the daemon ends it; a client that is killed can keep jackd from ending in order."""
@@ -269,13 +293,51 @@ def test_the_outbox_loses_the_oldest_and_counts_them() -> None:
     reader, outbox = Channel(ours), Outbox(Channel(theirs))
     sent = OUTBOX_LIMIT + 2_000
     for i in range(sent):
-        outbox.put(MidiIn(port="p" * 200, data="b00700", time_ns=i))
+        outbox.put(MidiIn(port="p" * 200, data=("b00700",), time_ns=i))
     assert outbox.dropped == 2_000
     received: list[int] = []
     while len(received) < OUTBOX_LIMIT:
         outbox.send()
         received += [message.time_ns for message in reader.receive() if isinstance(message, MidiIn)]
     assert received == list(range(2_000, sent))
+
+
+def test_a_device_is_shown_what_the_daemon_says_and_again_after_it_was_replugged() -> None:
+    with running_jackd(sync=False) as server, Running(server.name) as midi:
+        for _ in range(2):
+            with Device(server.name) as device:
+                midi.until(lambda: "box:out" in midi.answered(), 8, "the device has an output")
+                midi.show("box:out", b"\xb0\x07\x01", b"\x90\x05\x7f", b"\xf0\x00\x01\xf7")
+                midi.until(lambda: len(device.heard()) >= 3, 2, "the device is shown it")
+                assert device.heard() == ["b00701", "90057f", "f00001f7"]
+            midi.until(lambda: "box:out" not in midi.ports(), 2, "its leaving is told")
+
+
+def test_a_flood_to_a_device_ends_with_what_is_true() -> None:
+    with running_jackd(sync=False) as server, Running(server.name) as midi, Device(server.name) as device:
+        midi.until(lambda: "box:out" in midi.answered(), 8, "the device has an output")
+        for value in range(2_000):
+            midi.show("box:out", bytes((0xB0, 7, value % 100)))
+        midi.show("box:out", b"\xb0\x07\x7f")
+        midi.until(lambda: device.heard()[-1:] == ["b0077f"], 3, "the last value")
+        assert len(device.heard()) < 1_000
+
+
+def test_what_is_shown_to_a_port_without_output_is_dropped() -> None:
+    with running_jackd(sync=False) as server, Running(server.name) as midi, sender(server.name):
+        midi.until(lambda: midi.received("nanoKONTROL2"), 8, "it runs")
+        midi.show("nanoKONTROL2:out", b"\xb0\x07\x01")
+        midi.show("nobody", b"\xb0\x07\x01")
+        midi.messages.clear()
+        midi.until(lambda: len(midi.received()) > 20, 5, "it runs on")
+
+
+@pytest.mark.parametrize("message", ["f8", "f07f7f0602f7"])
+def test_a_sequencers_clock_and_system_exclusive_messages_arrive_whole(message: str) -> None:
+    with running_jackd(sync=False) as server, Running(server.name) as midi:
+        with sender(server.name, name="sequencer", message=message):
+            midi.until(lambda: len(midi.received("sequencer")) >= 24, 8, "messages of the sequencer")
+        assert {heard.data for heard in midi.received("sequencer")} == {message}
 
 
 def test_the_process_has_its_name() -> None:

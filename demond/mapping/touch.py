@@ -1,0 +1,46 @@
+"""Arbitration: which of several controls moves a knob. Used by the mapper, in the daemon's event loop.
+
+The rule: **the last touch wins.** A touch begins when a control is moved that was still for :data:`HOLD_NS`, and a
+press is a touch at once. The control that was touched last has the knob; what the others send meanwhile is ignored,
+until they are touched anew or the one that has it was still for that long. So two hands on one knob never fight
+message by message, and nobody has to let go for another to take over.
+"""
+
+from __future__ import annotations
+
+HOLD_NS = 300_000_000
+"""The hold time: how long a control must be still for its next move to be a new touch, in ns."""
+_LIMIT = 4_096
+
+
+class Touches:
+    """Who has which knob. A control is named by its port and its own name."""
+
+    def __init__(self) -> None:
+        """Nobody has touched anything."""
+        self._owner: dict[str, str] = {}
+        self._moved: dict[tuple[str, str], int] = {}
+
+    def moved(self, knob: str, control: str, now_ns: int) -> str | None:
+        """`control` was moved; None if it has `knob` now, else the control that has it."""
+        last = self._moved.get((knob, control))
+        if last is None and len(self._moved) >= _LIMIT:
+            self._moved.clear()
+        self._moved[knob, control] = now_ns
+        owner = self._owner.get(knob, control)
+        if owner != control and last is not None and now_ns - last <= HOLD_NS:
+            owner_moved = self._moved.get((knob, owner))
+            if owner_moved is not None and now_ns - owner_moved <= HOLD_NS:
+                return owner
+        self._owner[knob] = control
+        return None
+
+    def pressed(self, knob: str, control: str, now_ns: int) -> None:
+        """`control` was pressed, and has `knob` from now on."""
+        self._moved[knob, control] = now_ns
+        self._owner[knob] = control
+
+    def last_ns(self, knob: str) -> int | None:
+        """When a hand last moved `knob`; None if none did. For whatever moves knobs by itself, such as a morph."""
+        owner = self._owner.get(knob)
+        return None if owner is None else self._moved.get((knob, owner))

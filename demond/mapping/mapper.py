@@ -64,6 +64,7 @@ class Mapper:
         self._mapping, self._control = mapping, control
         self._states: dict[str, _State] = {}
         self._last: tuple[str, bytes | str, str, str | dict[str, float]] | None = None
+        self._waiting: dict[str, int] = {}
 
     @property
     def mapping(self) -> Mapping:
@@ -80,6 +81,8 @@ class Mapper:
             state.pickups = {key: one for key, one in state.pickups.items() if key[0] in kept}
             state.given = {key: one for key, one in state.given.items() if key[0] in kept}
             state.before = {key: one for key, one in state.before.items() if key[0] in kept}
+        for knob in tuple(self._waiting):
+            self._waits(knob, 0)
 
     def rearm(self, port: str) -> None:
         """Forgets where the controls of `port` stood, as after a replug: each must pick its knob up again."""
@@ -94,6 +97,10 @@ class Mapper:
         if isinstance(outcome, dict):
             outcome = ", ".join(f"{name} = {value:g}" for name, value in outcome.items())
         return LastMessage(source, message.hex(" ") if isinstance(message, bytes) else message, control, outcome)
+
+    def pickup(self, knob: str) -> int:
+        """Which way the control that waited last to pick `knob` up has to be turned: -1 down, 1 up; 0 for none."""
+        return self._waiting.get(knob, 0)
 
     # -- MIDI ---------------------------------------------------------------------------------------------------
 
@@ -191,11 +198,18 @@ class Mapper:
                     pickup = state.pickups[key] = Pickup()
                 if not pickup.accepts(travel, stands, state.given.get(key) == now, time_ns):
                     way = "up" if stands > travel else "down"
+                    self._waits(name, 1 if stands > travel else -1)
                     reason = f"waits to pick up {name}: move {way} from {travel:.2f} to {stands:.2f} of the travel"
                     continue
+                self._waits(name, 0)
             state.given[key] = value
             changes[name] = value
         return reason
+
+    def _waits(self, knob: str, direction: int) -> None:
+        if self._waiting.get(knob, 0) != direction:
+            self._waiting[knob] = direction
+            self._control.feed.tell([f"knob/{knob}/pickup"])
 
     def _turn(self, binding: Binding, steps: int, changes: dict[str, float]) -> None:
         for action in binding.actions:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from demond.control import Control, Origin, Outcome
@@ -82,6 +82,15 @@ class MappingSource:
     ) -> bool:
         """As :meth:`Mapper.osc`."""
         return self._mapper.osc(address, arguments, origin, changes)
+
+    @property
+    def addresses(self) -> Collection[str]:
+        """The OSC addresses outside of /demond that are mapped; another object after each reload."""
+        return self._mapper.mapping.osc
+
+    def pickup(self, knob: str) -> int:
+        """As :meth:`Mapper.pickup`."""
+        return self._mapper.pickup(knob)
 
     def reload(self, done: Done) -> None:
         """Reads the files again, beside the event loop, and calls `done` with how it went.

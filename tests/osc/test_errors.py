@@ -8,10 +8,15 @@ import math
 import subprocess
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from demond.osc.codec import IMPULSE, Argument, encode
+from demond.osc._clients import ERRORS_PER_SECOND
+from demond.osc.codec import IMPULSE, Argument, encode, encode_bundle
+from demond.osc.framing import Framing
 from tests.osc.killers import KILLERS
 from tests.osc.surface import Stage, Surface, eventually, on_stage, play
+from tests.osc.test_tcp import connection
 
 
 @pytest.mark.parametrize(
@@ -114,3 +119,38 @@ def test_a_mistake_of_ours_is_logged_once_and_answered(caplog: pytest.LogCapture
     with caplog.at_level(logging.ERROR):
         play(scene)
     assert len(caplog.records) == 1
+
+
+GOOD = [encode("/demond/knob/denoise", 0.5), encode("/demond/knob/{shift,feedback}", 1), encode("/1/fader1", 0.5)]
+BAD = [
+    encode("/nowhere", 1),
+    encode("/demond/knob/q*", 1),
+    encode("/demond/knob/*", "much"),
+    encode("/demond/knob/*/reset"),
+    encode("/demond/knob/[", 1),
+    encode("/demond/knob/denoise", math.nan),
+    encode("/demond/prompt/a/text", "refuse me"),
+    encode("/1/fader1", "up"),
+    b"/blob\0\0\0,b\0\0\0\0\0\0",
+]
+
+
+@pytest.mark.parametrize("framing", [None, *Framing])
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from([*GOOD, *BAD]), max_size=12, unique=True))
+def test_every_bad_message_of_a_bundle_is_answered_exactly_once(
+    framing: Framing | None, messages: list[bytes]
+) -> None:
+    bad = sum(message in BAD for message in messages)
+    errors = min(bad, ERRORS_PER_SECOND)
+
+    async def scene(stage: Stage) -> None:
+        if framing is None:
+            client = await stage.quiet()
+            answers = await client.answers_to(encode_bundle(messages))
+        else:
+            async with connection(stage, framing) as stream:
+                answers = await stream.ask(encode_bundle(messages))
+        assert [answer.address for answer in answers] == ["/demond/error"] * errors
+
+    on_stage(scene)

@@ -43,6 +43,8 @@ class Client:
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.connect((host, port))
         self._next_sync = 1
+        self._known = False
+        """The daemon has answered, so it knows this client."""
 
     def send(self, address: str, *arguments: Argument) -> None:
         """Sends one message and waits for nothing."""
@@ -50,6 +52,9 @@ class Client:
 
     def _send(self, datagram: bytes) -> None:
         try:
+            if not self._known:
+                # A surface that appears is told everything; this is no surface.
+                self._socket.send(encode("/demond/unsubscribe"))
             self._socket.send(datagram)
         except ConnectionRefusedError as error:
             raise self._no_answer() from error
@@ -126,7 +131,9 @@ class Client:
         try:
             datagram = self._socket.recv(_SIZE)
         except (TimeoutError, ConnectionRefusedError) as error:
+            self._known = False
             raise self._no_answer() from error
+        self._known = True
         message = parse(datagram).messages[0]
         return Reply(message.address, tuple(message.arguments))
 

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, field_validator
 
 from demond import strict_yaml
 from demond.knobs import UnknownKnobError
@@ -71,29 +71,77 @@ class Jack(_Section):
         return period
 
 
+def _ip_address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("must be an IP address, such as 127.0.0.1") from None
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"must be a network, such as 192.168.1.0/24, or an address: {error}") from None
+
+
+May = Literal["read", "set", "command"]
+"""What a sender may do, each including those before it."""
+
+
+class Allowed(_Section):
+    """Who may send from beyond the loopback, and what."""
+
+    network: Annotated[str, AfterValidator(_network)]
+    may: May = "command"
+
+
+class OscClient(_Section):
+    """A surface that is told of changes from the start, whether or not it was ever heard."""
+
+    name: Annotated[str, Field(min_length=1, max_length=32)]
+    host: Annotated[str, AfterValidator(_ip_address)]
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    """Where it listens."""
+    rate: Annotated[float, Field(ge=1, le=200)] = 30.0
+    """Hz."""
+    units: Literal["real", "norm"] = "real"
+    bundles: bool = True
+    text: bool = False
+    wide: bool = False
+    echo: Literal["corrected", "always", "never"] = "corrected"
+    subscribe: list[str] = ["/demond//*"]
+    may: May = "command"
+
+
+class OscQuery(_Section):
+    """OSCQuery: the addresses and values over HTTP and WebSocket, for programs that find demond by themselves."""
+
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9601
+    announce: bool = True
+    """Say over zeroconf (mDNS) where OSC and OSCQuery are, and hear where others receive OSC."""
+
+
 class Osc(_Section):
     """Where OSC is received, and from whom."""
 
-    bind: str = "127.0.0.1"
+    bind: Annotated[str, AfterValidator(_ip_address)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 9600
-    allow: list[str] = []
+    """UDP and TCP."""
+    allow: list[Annotated[str, AfterValidator(_network)] | Allowed] = []
     """Networks that may send when `bind` is not the loopback, such as `192.168.1.0/24`."""
+    clients: list[OscClient] = []
+    """They may send, too."""
+    query: OscQuery | None = None
+    """None leaves OSCQuery off."""
+    allow_pattern_triggers: bool = False
+    """Whether an address pattern may fire triggers."""
 
-    @field_validator("bind")
-    @classmethod
-    def _address(cls, bind: str) -> str:
-        try:
-            return str(ipaddress.ip_address(bind))
-        except ValueError:
-            raise ValueError("must be an IP address, such as 127.0.0.1") from None
-
-    @field_validator("allow")
-    @classmethod
-    def _networks(cls, allow: list[str]) -> list[str]:
-        try:
-            return [str(ipaddress.ip_network(network)) for network in allow]
-        except ValueError as error:
-            raise ValueError(f"must be networks such as 192.168.1.0/24: {error}") from None
+    @property
+    def networks(self) -> list[Allowed]:
+        """All who may send."""
+        named = [each if isinstance(each, Allowed) else Allowed(network=each) for each in self.allow]
+        return [*named, *(Allowed(network=client.host, may=client.may) for client in self.clients)]
 
 
 class Midi(_Section):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from demond.feed import Feed
 from demond.session import Session, Setting
 
 
@@ -45,6 +46,10 @@ class RefusedError(ValueError):
 
 class Control(Protocol):
     """The daemon, as its control sources see it."""
+
+    @property
+    def feed(self) -> Feed:
+        """Tells of every change, whoever made it."""
 
     def value(self, knob: str) -> float:
         """The present value of a knob in its own unit."""

@@ -13,13 +13,14 @@ import logging
 import os
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from demond import __version__, jack_server, notify
 from demond._process import be_prompt
 from demond.audio.loop import SharedLoop
-from demond.config import Config
+from demond.config import Config, OscQuery
 from demond.control import Origin, Outcome, RefusedError
+from demond.feed import Feed
 from demond.knob_table import KnobTable
 from demond.knobs import INDEX, KNOBS, Kind, knob
 from demond.mapping import MappingSource
@@ -33,7 +34,11 @@ from demond.roots import Roots
 from demond.session import LONGEST_SECONDS, LORA_LIMIT, Session, SetLora, Setting, prompts_told, told
 from demond.shm import SharedMemoryError
 from demond.state import Keeper, Kept, StateFile
+from demond.strict_yaml import YamlError
 from demond.trace import Trace
+
+if TYPE_CHECKING:
+    from demond.osc.query import QueryServer
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +88,11 @@ class Daemon:
         self.server_is_ours = False
         """Whether the JACK server is one without a sound card that the daemon started."""
         self.midi: MidiPart | None = None
+        self.query: QueryServer | None = None
+        self.feed = Feed()
+        """Tells of every change of a knob or a setting."""
+        self._told: dict[str, Setting] = {}
+        """The settings as the feed told them last."""
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -186,10 +196,11 @@ class Daemon:
     def _assemble(self, session: Session) -> None:
         """Makes the parts and what they are told about each other; nothing runs yet, so nothing can ask too early."""
         config = self.config
-        self.mapping = MappingSource(config.mappings, self)
+        self.mapping = MappingSource(config.mappings, self, self._mapping_reloaded)
+        self.mapping.hear_pickup(lambda name: self.feed.tell([f"knob/{name}/pickup"]))
         if (problems := self.mapping.load()) is not None:
             raise StartError(str(problems))
-        self.osc = OscServer(self, self.mapping, bind=config.osc.bind, port=config.osc.port, allow=config.osc.allow)
+        self.osc = OscServer(self, self.mapping, config.osc)
         environment = {"JACK_NO_START_SERVER": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         if config.jack.server:
             environment["JACK_DEFAULT_SERVER"] = config.jack.server
@@ -198,12 +209,13 @@ class Daemon:
             progress=self._presenter.progress,
             ready=lambda: notify.ready(self._one_line()),
             playing=lambda: self._presenter.playing(self),
-            changed=self._changed,
+            changed=self._session_changed,
             note=self._presenter.note,
             fail=self._fail,
         )
         self.audio = AudioPart(config.jack, self._loop, around, self._fail)
         self.engine = EnginePart(config.engine, session, self._loop, self._doorbell, around, reports)
+        self._told = {setting.key: setting for setting in self.session.settings}
         if config.midi.backend != "none":
             self.midi = MidiPart(config.jack.client, config.midi.backend, self.mapping, around)
 
@@ -217,6 +229,32 @@ class Daemon:
                 f"Choose another port with --osc-port, or osc.port in the settings file."
             ) from error
         stack.callback(self.osc.close)
+        if osc.query is not None:
+            await self._open_query(stack, osc.query)
+
+    async def _open_query(self, stack: contextlib.AsyncExitStack, query: OscQuery) -> None:
+        # Their libraries take a while to load, and most performers need neither.
+        from demond.osc.announce import Announcer
+        from demond.osc.query import QueryServer
+
+        name = self.config.jack.client
+        self.query = QueryServer(self.osc, query.port, name)
+        try:
+            await self.query.start()
+        except OscPortError as error:
+            raise StartError(
+                f"OSCQuery port {query.port} on {self.config.osc.bind} cannot be opened: {error.strerror}. Choose "
+                "another one as osc.query.port in the settings file."
+            ) from error
+        stack.push_async_callback(self.query.close)
+        if query.announce:
+            announcer = Announcer(name, self.config.osc.bind, self.osc.port, self.query.port)
+            self.osc.announced_port = announcer.port_of
+            self._background(stack, announcer.run())
+
+    def _mapping_reloaded(self, error: YamlError | None) -> None:
+        if error is None and self.query is not None:
+            self.query.path_changed("/demond")
 
     def _start(self, stack: contextlib.AsyncExitStack) -> None:
         children = [part.child for part in (self.audio, self.engine, self.midi) if part is not None]
@@ -271,6 +309,7 @@ class Daemon:
         clamped = {name: knob(name).clamp(value) for name, value in changes.items()}
         if not clamped:
             return
+        moved = [f"knob/{name}" for name, value in clamped.items() if value != self._table.value(name)]
         version = self._table.write(clamped)
         stored_ns = time.monotonic_ns()
         os.eventfd_write(self._doorbell, 1)
@@ -278,8 +317,15 @@ class Daemon:
             self._trace.changed(version, INDEX[name], value, origin.received_ns, stored_ns, origin.detail)
         if any(knob(name).kind is Kind.OUTPUT for name in clamped):
             self._apply_output()
-        self._changed()
+        self.feed.tell(moved)
         self.mapping.changed(clamped)
+        self._changed()
+
+    def _session_changed(self) -> None:
+        before, self._told = self._told, {setting.key: setting for setting in self.session.settings}
+        keys = {**before, **self._told}
+        self.feed.tell([key for key in keys if before.get(key) is not self._told.get(key)])
+        self._changed()
 
     def _changed(self) -> None:
         if self._keeper is not None:
@@ -315,7 +361,7 @@ class Daemon:
             "midi": self.midi.status()
             if self.midi
             else {"backend": "none", "ports": [], "devices": [], "restarts": 0},
-            "osc": {"bind": self.config.osc.bind, "port": self.osc.port},
+            "osc": self.osc.status(),
             "mapping": {"files": [str(path) for path in self.mapping.files], "error": self.mapping.error},
             "prompt": prompts_told(self.session),
             "session": told(self.session),

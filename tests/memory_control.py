@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from demond.control import Origin, Outcome, RefusedError
+from demond.feed import Feed
 from demond.knobs import KNOBS, knob
 from demond.session import Prompt, Session, SetDepth, SetPrompt, SetSteps, Setting
 
@@ -29,6 +30,7 @@ class MemoryControl:
     """Each `set_knobs`, after clamping."""
     on_change: Callable[[Mapping[str, float]], None] = lambda changes: None
     """Told of each change, as the daemon tells the mapping."""
+    feed: Feed = field(default_factory=Feed)
 
     def value(self, name: str) -> float:
         knob(name)
@@ -39,11 +41,13 @@ class MemoryControl:
         self.values.update(clamped)
         self.calls.append((clamped, origin))
         self.on_change(clamped)
+        self.feed.tell([f"knob/{name}" for name in clamped])
 
     def change(self, setting: Setting, done: Callable[[Outcome], None]) -> None:
         if isinstance(setting, SetPrompt) and setting.prompt.text == "refuse me":
             raise RefusedError(503, "engine_not_ready", "the engine is still loading")
         self.session.put(setting)
+        self.feed.tell([setting.key])
         done(Outcome(True, ""))
 
     def status(self) -> dict[str, object]:

@@ -123,7 +123,7 @@ def status(host: Host = HOST, port: Port = PORT, as_json: Json = False) -> None:
 
 
 def trace(
-    count: Annotated[int, typer.Argument(help="How many of the last changes.", min=1, max=500)] = 20,
+    count: Annotated[int, typer.Argument(help="How many of the last changes.", min=1, max=200)] = 20,
     host: Host = HOST,
     port: Port = PORT,
     as_json: Json = False,

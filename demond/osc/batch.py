@@ -1,36 +1,51 @@
 """What the messages of one bundle do, all together. Used by `demond.osc.server` in the daemon's event loop.
 
 Every message is judged before anything changes. Then all knobs are set in one call, so that one tick of the engine
-sees all of them or none, and only then are questions answered, so that an answer shows what the bundle did.
+sees all of them or none, and only then are questions answered, so that an answer shows what the bundle did. It is
+done in steps, since a bundle may hold a thousand questions and the event loop has others to serve.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from demond.control import Control, Origin, Outcome, RefusedError
 from demond.knobs import KNOBS, Form, Knob, KnobValueError, UnknownKnobError
 from demond.osc import settings
-from demond.osc.codec import IMPULSE, Argument, Message, OscError
-from demond.osc.namespace import TARGETS, Target, Verb, fires, number, target_of, unknown, whole
+from demond.osc._clients import Client
+from demond.osc.choices import Echo
+from demond.osc.codec import IMPULSE, Argument, Impulse, Message, OscError
+from demond.osc.namespace import TARGETS, Target, number, target_of, unknown, whole
+from demond.osc.pattern import is_pattern
+from demond.osc.table import Use, Verb
+from demond.osc.turns import Work
 from demond.session import Session, Setting
 
 JSON_LIMIT = 60_000
 """Bytes of a JSON text that fits into one datagram with its address."""
-TRACE_DEFAULT, TRACE_LIMIT = 20, 1_000
+TRACE_DEFAULT, TRACE_LIMIT = 20, 200
+STEPS_IN_RANGE = 127
+"""Steps of a decimal knob over its whole range, as an encoder's detents are mapped."""
 
 # A float32 argument holds 24 bits, so a clamped value that differs by less than that was not changed.
 _FLOAT32 = 2.0**-23
+
+Arguments = tuple[Argument, ...]
 
 
 class OscMapping(Protocol):
     """The mapping, as OSC sees it: it takes addresses that surfaces send, outside of /demond."""
 
+    @property
+    def addresses(self) -> Collection[str]:
+        """The addresses that are mapped."""
+
     def osc(
-        self, address: str, arguments: tuple[Argument, ...], origin: Origin, changes: dict[str, float] | None = None
+        self, address: str, arguments: Arguments, origin: Origin, changes: dict[str, float] | None = None
     ) -> bool:
         """True if a mapping takes `address`. With `changes` given, its knobs are added there and not set.
 
@@ -40,59 +55,141 @@ class OscMapping(Protocol):
     def messages(self, number: int) -> dict[str, object]:
         """The control messages after message `number`, as plain JSON values."""
 
+    def pickup(self, knob: str) -> int:
+        """Which way a control that waits to pick `knob` up has to be turned: -1 down, 1 up; 0 when none waits."""
+
     def reload(self, done: Callable[[Outcome], None]) -> None:
         """Reads the mapping files again and calls `done` once."""
 
 
-Send = Callable[..., None]
-"""`send(address, *arguments)` answers the client."""
-Refuse = Callable[[OscError | Callable[[], OscError]], None]
-"""`refuse(error)` answers with an error, given as a function where it is dear to make and may not be sent."""
+Act = Callable[..., Work | None]
+Own = Mapping[Verb, Callable[[Client, Target, Arguments], Work | None]]
+"""What the server answers itself, by verb."""
+
+
+class Desk(Protocol):
+    """The server, as a batch sees it."""
+
+    control: Control
+    mapping: OscMapping
+    own: Own
+    patterns_fire: bool
+    """Whether a pattern may fire triggers."""
+
+    def send(self, client: Client, address: str, *arguments: Argument) -> None:
+        """Answers the client."""
+
+    def tell(self, client: Client, target: Target) -> None:
+        """Sends the client the value of `target`."""
+
+    def refuse(self, client: Client, error: OscError | Callable[[], OscError]) -> None:
+        """Answers with an error, given as a function where it is dear to make and may not be sent."""
+
+    def matching(self, pattern: str) -> tuple[tuple[Target, ...], tuple[str, ...]]:
+        """The addresses that `pattern` stands for: demond's, and those of the mapping. Raises :class:`OscError`."""
+
+    def by(self, client: Client, addresses: Collection[str]) -> AbstractContextManager[None]:
+        """While it is open, changes are the client's doing, who knows the values of `addresses` by itself."""
 
 
 class Batch:
     """One bundle, or one message that came alone, on its way into the daemon."""
 
-    def __init__(self, control: Control, mapping: OscMapping, origin: Origin, send: Send, refuse: Refuse) -> None:
-        """`origin` names the sender; `send` and `refuse` answer it."""
-        self._control, self._mapping, self._origin = control, mapping, origin
-        self._send, self._refuse = send, refuse
+    def __init__(self, desk: Desk, client: Client, origin: Origin) -> None:
+        """`client` sent it; `origin` is what others are told of that."""
+        self._desk, self._client, self._origin = desk, client, origin
+        self._control, self._mapping = desk.control, desk.mapping
         self._changes: dict[str, float] = {}
         self._session: Session | None = None
+        """What is asked for with this bundle."""
         self._first_address = ""
+        self._set_here: dict[str, None] = {}
+        """The addresses whose values the client knows, because it has set them."""
+        self._pings = False
         # In order, and once each: a bundle that asks a thousand times for one value gets one answer.
-        self._after: dict[tuple[Callable[..., None], tuple[object, ...]], None] = {}
+        self._after: dict[tuple[Act, tuple[object, ...]], None] = {}
 
-    def run(self, messages: tuple[Message, ...], late: dict[Verb, Callable[[], None]]) -> None:
-        """Does what `messages` say and answers them. `late` answers what only the server knows, by verb."""
+    @property
+    def greets(self) -> bool:
+        """Whether it sets something or pings, as surfaces do and those who only ask do not."""
+        return bool(self._changes or self._set_here) or self._pings
+
+    def steps(self, messages: tuple[Message, ...]) -> Iterator[object]:
+        """Does what `messages` say and answers them, in steps."""
         for message in messages:
             try:
-                self._take(message, late)
+                self._take(*message)
             except OscError as error:
                 self._refuse(error)
+            yield None
         if self._changes:
             self._set()
-        for act, arguments in self._after:
-            self._guarded(act, *arguments)
+        # What is done late may ask for more.
+        while self._after:
+            act, arguments = next(iter(self._after))
+            del self._after[act, arguments]
+            yield from self._guarded(act, *arguments)
 
-    def _take(self, message: Message, late: dict[Verb, Callable[[], None]]) -> None:
-        address, arguments = message
+    # -- judging ------------------------------------------------------------------------------------------------
+
+    def _take(self, address: str, arguments: Arguments) -> None:
         target = target_of(address)
-        if target is None:
-            if self._mapping.osc(address, arguments, self._origin, self._changes):
-                self._first_address = self._first_address or address
-            else:
-                self._refuse(lambda: unknown(address))
-            return
-        act = late.get(target.verb)
-        if act is not None:
-            self._later(act)
+        if target is not None:
+            self._act(target, arguments)
+        elif address in self._mapping.addresses or not is_pattern(address):
+            if not self._mapped(address, arguments):
+                self._desk.refuse(self._client, lambda: unknown(address))
+        else:
+            self._take_pattern(address, arguments)
+
+    def _take_pattern(self, pattern: str, arguments: Arguments) -> None:
+        """What a pattern matches takes the message, all of it or nothing."""
+        targets, mapped = self._desk.matching(pattern)
+        if not self._desk.patterns_fire:
+            trigger = next((target for target in targets if target.entry.use is Use.TRIGGER), None)
+            if trigger is not None:
+                words = f"{trigger.address} fires, which patterns may not do unless osc.allow_pattern_triggers is on"
+                raise OscError(403, "denied", pattern[:128], words)
+        before, count = dict(self._changes), len(self._after)
+        try:
+            for target in targets:
+                self._act(target, arguments)
+            for address in mapped:
+                self._mapped(address, arguments)
+        except OscError as error:
+            self._changes = before
+            while len(self._after) > count:
+                self._after.popitem()
+            raise OscError(error.code, error.slug, pattern[:128], f"{error.address}: {error.message}") from None
+
+    def _act(self, target: Target, arguments: Arguments) -> None:
+        needed = target.needs(arguments)
+        if not self._client.role.includes(needed):
+            words = f"{self._client.host} may {self._client.role.value}, and this takes {needed.value}"
+            raise OscError(403, "denied", target.address, words)
+        if target.entry.use is Use.SHOWN and arguments and arguments[0] is not None:
+            raise OscError(403, "read_only", target.address, "this value is only shown")
+        self._pings |= target.verb is Verb.PING
+        own = self._desk.own.get(target.verb)
+        if own is not None:
+            self._later(own, self._client, target, arguments)
+        elif target.entry.use is Use.SHOWN:
+            self._later(self._tell, target)
         else:
             _TAKE[target.verb](self, target, arguments)
 
+    def _mapped(self, address: str, arguments: Arguments) -> bool:
+        found: dict[str, float] = dict(self._changes)
+        if not self._mapping.osc(address, arguments, self._origin, found):
+            return False
+        self._first_address = self._first_address or address
+        self._changes = found
+        return True
+
     def _set(self) -> None:
         try:
-            self._control.set_knobs(self._changes, self._origin)
+            with self._desk.by(self._client, self._set_here):
+                self._control.set_knobs(self._changes, self._origin)
         except (UnknownKnobError, KnobValueError) as error:
             refused = OscError(400, "bad_args", self._first_address, str(error))
         except RefusedError as error:
@@ -103,85 +200,116 @@ class Batch:
         # An echo would tell of a change that was not made; questions are still answered, with what holds.
         self._after = {call: None for call in self._after if call[0] != self._echo}
 
-    def _guarded(self, act: Callable[..., None], *arguments: object) -> None:
+    def _guarded(self, act: Act, *arguments: object) -> Iterator[object]:
         try:
-            act(*arguments)
+            work = act(*arguments)
+            if work is not None:
+                yield from work
         except RefusedError as error:
             self._refuse(OscError(error.code, error.slug, self._first_address, str(error)))
         except OscError as error:
             self._refuse(error)
+        yield None
 
-    def _later(self, act: Callable[..., None], *arguments: object) -> None:
+    def _send(self, address: str, *arguments: Argument) -> None:
+        self._desk.send(self._client, address, *arguments)
+
+    def _refuse(self, error: OscError) -> None:
+        self._desk.refuse(self._client, error)
+
+    def _later(self, act: Act, *arguments: object) -> None:
         """Calls `act` when the knobs are set, once, after all that came before."""
         self._after.pop((act, arguments), None)
         self._after[act, arguments] = None
 
-    def _change(self, target: Target, knob: Knob, value: float) -> None:
+    def _change(self, target: Target, knob: Knob, value: float, *, known: bool, corrected: bool) -> None:
+        """The knob is to have `value`. The client has `known` it, and is told it if it was `corrected`."""
         self._first_address = self._first_address or target.address
         self._changes[knob.name] = value
+        echo = self._client.choices.echo
+        if known:
+            self._set_here[target.address] = None
+        if echo is Echo.ALWAYS or (corrected and echo is Echo.CORRECTED):
+            self._later(self._echo, target)
+
+    def _fires(self, target: Target, arguments: Arguments) -> bool:
+        """Whether a trigger fires: without argument, by an impulse, by T, or by a number that rises through 0.5."""
+        if not arguments or arguments[0] is None or isinstance(arguments[0], Impulse):
+            return True
+        value = number(target.address, arguments[0])
+        return bool(value) if isinstance(arguments[0], bool) else self._client.rises(target.address, value)
 
     # -- what each verb does ------------------------------------------------------------------------------------
 
-    def _knob(self, target: Target, arguments: tuple[Argument, ...]) -> None:
-        knob = _knob_of(target)
+    def _knob(self, target: Target, arguments: Arguments) -> None:
+        knob = target.the_knob
         if not arguments or arguments[0] is None:
             self._later(self._tell, target)
-            return
-        value = _knob_value(target, knob, arguments)
-        self._change(target, knob, value)
-        if not _same(knob.clamp(value), value):
-            self._later(self._echo, target)
+        elif self._client.choices.norm:
+            self._norm(target, arguments)
+        else:
+            value = _knob_value(target, knob, arguments)
+            self._change(target, knob, value, known=True, corrected=not _same(knob.clamp(value), value))
 
-    def _norm(self, target: Target, arguments: tuple[Argument, ...]) -> None:
-        knob = _knob_of(target)
+    def _norm(self, target: Target, arguments: Arguments) -> None:
+        knob = target.the_knob
         if not arguments or arguments[0] is None:
             self._later(self._tell, target)
             return
         norm = _one_number(target, arguments)
-        self._change(target, knob, knob.from_norm(norm))
         # A whole-number knob moves in steps: the fader may stand anywhere on a step without being corrected.
-        if not 0 <= norm <= 1:
-            self._later(self._echo, target)
+        self._change(target, knob, knob.from_norm(norm), known=True, corrected=not 0 <= norm <= 1)
 
-    def _reset(self, target: Target, arguments: tuple[Argument, ...]) -> None:
-        knob = _knob_of(target)
-        if fires(target.address, arguments):
-            self._change(target, knob, knob.default)
-            self._later(self._echo, TARGETS[f"/demond/knob/{knob.name}"])
+    def _delta(self, target: Target, arguments: Arguments) -> None:
+        if not arguments or arguments[0] is None:
+            raise OscError(400, "bad_args", target.address, "the number of steps, up or down, is wanted")
+        knob, steps = target.the_knob, _one_number(target, arguments)
+        step = (knob.maximum - knob.minimum) / STEPS_IN_RANGE if knob.form is Form.FLOAT else 1.0
+        now = self._changes.get(knob.name)
+        value = knob.clamp((self._control.value(knob.name) if now is None else now) + steps * step)
+        self._change(target, knob, value, known=False, corrected=False)
+
+    def _reset(self, target: Target, arguments: Arguments) -> None:
+        knob = target.the_knob
+        if self._fires(target, arguments):
+            plain = TARGETS[f"/demond/knob/{knob.name}"]
+            self._change(plain, knob, knob.default, known=True, corrected=True)
 
     def _tell(self, target: Target) -> None:
-        knob = _knob_of(target)
-        value = self._control.value(knob.name)
-        self._send(target.address, knob.to_norm(value) if target.verb is Verb.KNOB_NORM else as_argument(knob, value))
+        self._desk.tell(self._client, target)
 
     def _echo(self, target: Target) -> None:
-        self._tell(target)
+        self._desk.tell(self._client, target)
 
-    def _setting(self, target: Target, arguments: tuple[Argument, ...]) -> None:
+    def _setting(self, target: Target, arguments: Arguments) -> None:
         if not arguments or arguments[0] is None:
-            self._later(self._tell_setting, target)
+            if not target.has_value:
+                settings.told(target, self._control.session)
+            self._later(self._tell, target)
         else:
-            # A copy, so that a field of a prompt is set beside those that this bundle has set before.
-            self._session = self._session or Session(self._control.session.settings)
+            if self._session is None:
+                self._session = Session(self._control.session.settings)
+            # A field of a prompt is set beside those that this bundle has set before.
             setting = settings.setting_of(target, arguments, self._session)
             self._session.put(setting)
+            self._set_here[target.address] = None
             self._later(self._change_setting, target, setting)
 
     def _change_setting(self, target: Target, setting: Setting) -> None:
         try:
-            self._control.change(setting, self._done(target.address))
+            with self._desk.by(self._client, (target.address,)):
+                self._control.change(setting, self._done(target.address))
         except RefusedError as error:
             raise OscError(error.code, error.slug, target.address, str(error)) from None
 
-    def _tell_setting(self, target: Target) -> None:
-        self._send(target.address, *settings.told(target, self._control.session))
-
-    def _list_loras(self, target: Target, arguments: tuple[Argument, ...]) -> None:
+    def _list_loras(self, target: Target, arguments: Arguments) -> None:
         for name in self._control.session.loras:
-            self._later(self._tell_setting, Target(f"/demond/lora/{name}/strength", Verb.SETTING))
+            lora = target_of(f"/demond/lora/{name}/strength")
+            if lora is not None:
+                self._later(self._tell, lora)
 
-    def _reload(self, target: Target, arguments: tuple[Argument, ...]) -> None:
-        if fires(target.address, arguments):
+    def _reload(self, target: Target, arguments: Arguments) -> None:
+        if self._fires(target, arguments):
             self._later(self._mapping.reload, self._done(target.address))
 
     def _done(self, address: str) -> Callable[[Outcome], None]:
@@ -194,11 +322,11 @@ class Batch:
 
         return done
 
-    def _list(self, target: Target, arguments: tuple[Argument, ...]) -> None:
+    def _list(self, target: Target, arguments: Arguments) -> None:
         for knob in KNOBS:
             self._later(self._tell, TARGETS[f"/demond/knob/{knob.name}"])
 
-    def _status(self, target: Target, arguments: tuple[Argument, ...]) -> None:
+    def _status(self, target: Target, arguments: Arguments) -> None:
         self._later(self._tell_status, target)
 
     def _tell_status(self, target: Target) -> None:
@@ -207,14 +335,14 @@ class Batch:
             raise OscError(413, "too_large", target.address, "the status does not fit into one packet")
         self._send(f"{target.address}.reply", text)
 
-    def _messages(self, target: Target, arguments: tuple[Argument, ...]) -> None:
+    def _messages(self, target: Target, arguments: Arguments) -> None:
         number = whole(target.address, arguments[0]) if arguments and arguments[0] is not None else 0
         self._later(self._tell_messages, target, number)
 
     def _tell_messages(self, target: Target, number: int) -> None:
         self._send(f"{target.address}.reply", json.dumps(self._mapping.messages(number)))
 
-    def _trace(self, target: Target, arguments: tuple[Argument, ...]) -> None:
+    def _trace(self, target: Target, arguments: Arguments) -> None:
         count = whole(target.address, arguments[0]) if arguments and arguments[0] is not None else TRACE_DEFAULT
         if not 1 <= count <= TRACE_LIMIT:
             raise OscError(400, "bad_args", target.address, f"the number of changes is 1 to {TRACE_LIMIT}")
@@ -226,15 +354,16 @@ class Batch:
             changes = changes[-(len(changes) // 2) :] if len(changes) > 1 else []
         self._send(f"{target.address}.reply", text)
 
-    def _sync(self, target: Target, arguments: tuple[Argument, ...]) -> None:
+    def _sync(self, target: Target, arguments: Arguments) -> None:
         if not arguments or arguments[0] is None or arguments[0] is IMPULSE:
             raise OscError(400, "bad_args", target.address, "a whole number (i) is wanted, to be sent back")
         self._later(self._send, "/demond/synced", _fitting(target, whole(target.address, arguments[0])))
 
 
-_TAKE: dict[Verb, Callable[[Batch, Target, tuple[Argument, ...]], None]] = {
+_TAKE: dict[Verb, Callable[[Batch, Target, Arguments], None]] = {
     Verb.KNOB: Batch._knob,
     Verb.KNOB_NORM: Batch._norm,
+    Verb.KNOB_DELTA: Batch._delta,
     Verb.KNOB_RESET: Batch._reset,
     Verb.SETTING: Batch._setting,
     Verb.LIST_LORAS: Batch._list_loras,
@@ -245,17 +374,6 @@ _TAKE: dict[Verb, Callable[[Batch, Target, tuple[Argument, ...]], None]] = {
     Verb.RELOAD: Batch._reload,
     Verb.SYNC: Batch._sync,
 }
-
-
-def as_argument(knob: Knob, value: float) -> float | int:
-    """`value` as it is sent: `f` for decimal knobs, else a whole number, since a float32 would round a seed."""
-    return float(value) if knob.form is Form.FLOAT else int(value)
-
-
-def _knob_of(target: Target) -> Knob:
-    if target.knob is None:
-        raise LookupError(f"{target.address} stands for no knob")
-    return target.knob
 
 
 def _knob_value(target: Target, knob: Knob, arguments: tuple[Argument, ...]) -> float:

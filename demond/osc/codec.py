@@ -11,9 +11,9 @@ Errors are :class:`OscError`; no other exception leaves :func:`parse`, whatever 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from pythonosc.parsing import osc_types
 
@@ -22,6 +22,8 @@ SIZE_LIMIT = 65_507
 DEPTH_LIMIT = 4
 MESSAGE_LIMIT = 1_024
 ARGUMENT_LIMIT = 4_096
+STEP = 64
+"""Messages of a bundle that are read in one step."""
 
 IMMEDIATELY = 1
 """The time tag that means now (OSC 1.0, time tags)."""
@@ -93,7 +95,17 @@ _REFUSED = {
 
 
 def parse(datagram: bytes) -> Packet:
-    """What `datagram` says. Raises :class:`OscError` if it is no OSC packet or past a limit.
+    """What `datagram` says. Raises :class:`OscError` as :func:`reading`."""
+    work = reading(datagram)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return cast(Packet, end.value)
+
+
+def reading(datagram: bytes) -> Generator[None, None, Packet]:
+    """Returns what `datagram` says, in steps. Raises :class:`OscError` if it is no OSC packet or past a limit.
 
     A message with arguments that demond does not take is no reason to drop the rest of its bundle: it is listed in
     :attr:`Bundle.errors`. A single such message raises.
@@ -106,7 +118,7 @@ def parse(datagram: bytes) -> Packet:
     if datagram.startswith(b"/"):
         return Packet((Bundle(IMMEDIATELY, (_message(datagram, 0, size),)),))
     if datagram.startswith(_BUNDLE):
-        return _Bundles(datagram).packet()
+        return (yield from _Bundles(datagram).packet())
     raise OscError(400, "bad_packet", "", "an OSC packet begins with '/' or '#bundle'")
 
 
@@ -176,8 +188,8 @@ class _Bundles:
         self._errors: dict[int, list[OscError]] = {}
         self._count = 0
 
-    def packet(self) -> Packet:
-        self._walk(0, len(self._data), IMMEDIATELY, 1)
+    def packet(self) -> Generator[None, None, Packet]:
+        yield from self._walk(0, len(self._data), IMMEDIATELY, 1)
         return Packet(
             tuple(
                 Bundle(tag, tuple(messages), tuple(self._errors.get(tag, ())))
@@ -185,7 +197,7 @@ class _Bundles:
             )
         )
 
-    def _walk(self, start: int, end: int, outer: int, depth: int) -> None:
+    def _walk(self, start: int, end: int, outer: int, depth: int) -> Iterator[None]:
         if depth > DEPTH_LIMIT:
             raise OscError(413, "too_large", "", f"bundles may be nested {DEPTH_LIMIT} deep")
         if end - start < 16:
@@ -199,9 +211,11 @@ class _Bundles:
             if size <= 0 or size % 4 or at + size > end:
                 raise OscError(400, "bad_packet", "", f"a bundle element of {size} bytes does not fit in its bundle")
             if self._data.startswith(_BUNDLE, at):
-                self._walk(at, at + size, tag, depth + 1)
+                yield from self._walk(at, at + size, tag, depth + 1)
             else:
                 self._element(at, at + size, tag)
+                if self._count % STEP == 0:
+                    yield
             at += size
 
     def _element(self, start: int, end: int, tag: int) -> None:
@@ -214,17 +228,19 @@ class _Bundles:
             self._errors.setdefault(tag, []).append(error)
 
 
-def encode(address: str, *arguments: Argument) -> bytes:
+def encode(address: str, *arguments: Argument, wide: bool = False) -> bytes:
     """One message. Whole numbers are sent as `i` (as `h` where 32 bits do not hold them), decimal ones as `f`.
+
+    With `wide`, decimal ones are sent as `d`.
 
     Raises `ValueError` for a text or address that holds a NUL, and for a number that its type cannot hold.
     """
-    encoded = [_encode_argument(argument) for argument in arguments]
+    encoded = [_encode_argument(argument, wide) for argument in arguments]
     tags = "," + "".join(tag for tag, _ in encoded)
     return _encode_string(address) + _encode_string(tags) + b"".join(data for _, data in encoded)
 
 
-def _encode_argument(argument: Argument) -> tuple[str, bytes]:
+def _encode_argument(argument: Argument, wide: bool) -> tuple[str, bytes]:
     if argument is None:
         return "N", b""
     if isinstance(argument, Impulse):
@@ -235,6 +251,8 @@ def _encode_argument(argument: Argument) -> tuple[str, bytes]:
         return "s", _encode_string(argument)
     try:
         if isinstance(argument, float):
+            if wide:
+                return "d", bytes(osc_types.write_double(argument))
             return "f", bytes(osc_types.write_float(argument))
         if -(2**31) <= argument < 2**31:
             return "i", bytes(osc_types.write_int(argument))

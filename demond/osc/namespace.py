@@ -1,7 +1,7 @@
-"""The OSC addresses of demond, in one table: what each takes, what it does and what it answers.
+"""What an OSC address stands for, made from :data:`demond.osc.table.TABLE`.
 
-The server builds its look-up from the table, errors take their suggestions from it, and the reference page prints
-it. How arguments become numbers and texts is here as well, because it is part of what an address promises.
+The server finds here what a message or a pattern is about, and what to suggest for an address that is none. How
+arguments become numbers is here as well, because it is part of what every address promises.
 """
 
 from __future__ import annotations
@@ -9,254 +9,14 @@ from __future__ import annotations
 import functools
 import math
 import re
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
 
-from demond.knobs import CURVES, KNOBS, Knob, did_you_mean, read_number
+from demond.knobs import CURVES, KNOBS, Knob, read_number
+from demond.osc.access import Role
 from demond.osc.codec import Argument, Impulse, OscError
-from demond.session import DEPTH_LIMIT, SLOTS, STEPS_LIMIT
-
-
-class Verb(Enum):
-    """What an address does."""
-
-    KNOB = "knob"
-    KNOB_NORM = "knob_norm"
-    KNOB_RESET = "knob_reset"
-    SETTING = "setting"
-    LIST_LORAS = "list_loras"
-    LIST_KNOBS = "list_knobs"
-    STATUS = "status"
-    TRACE = "trace"
-    MESSAGES = "messages"
-    PING = "ping"
-    RELOAD = "reload"
-    SYNC = "sync"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One row: an address, or one for each knob, prompt slot, field or curve where it has a `{}`.
-
-    `{lora}` stands for whatever a LoRA is called.
-    """
-
-    address: str
-    verb: Verb
-    arguments: str
-    meaning: str
-    reply: str
-    slow: bool = False
-    """The answer comes when the work is done, not at once."""
-
-
-_SLOW = ("/demond/reply when it plays or was refused; the same address with the value if asked", True)
-
-NUMBER = "i, f, d, h, T, F or a number as s or S"
-
-TABLE: tuple[Entry, ...] = (
-    Entry(
-        "/demond/knob/{knob}",
-        Verb.KNOB,
-        f"{NUMBER}; none asks",
-        "Sets the knob in its own unit",
-        "the same address with the value, if asked or if the value had to be changed to fit",
-    ),
-    Entry(
-        "/demond/knob/{knob}/norm",
-        Verb.KNOB_NORM,
-        f"0 to 1 as {NUMBER}; none asks",
-        "Sets the knob as a fader of its whole range would",
-        "the same address with the position, if asked or if it had to be changed to fit",
-    ),
-    Entry(
-        "/demond/knob/{knob}/reset",
-        Verb.KNOB_RESET,
-        "none, I, T or a number from 0.5; F or 0 does nothing",
-        "Sets the knob to its default",
-        "/demond/knob/{knob} with the default",
-    ),
-    Entry(
-        "/demond/prompt/{slot}/text",
-        Verb.SETTING,
-        "s; none asks",
-        "Gives prompt a, b or negative a new text; guidance steers away from negative",
-        *_SLOW,
-    ),
-    Entry(
-        "/demond/prompt/{fields}/{field}",
-        Verb.SETTING,
-        "s, and for bpm a number; an empty text or 0 hands back to the text; none asks",
-        "Sets lyrics, language, bpm, key or time_signature of prompt a or b; they win over what the text says",
-        *_SLOW,
-    ),
-    Entry(
-        "/demond/prompt/blend",
-        Verb.KNOB,
-        f"{NUMBER}; none asks",
-        "Another name of the knob prompt_blend",
-        "as the knob's, on this address",
-    ),
-    Entry(
-        "/demond/curve/{curve}",
-        Verb.SETTING,
-        "1 to 4096 numbers in the knob's unit; s off; none asks",
-        "Draws the knob over the loop, first number to last; off hands it back to its number",
-        *_SLOW,
-    ),
-    Entry(
-        "/demond/source",
-        Verb.SETTING,
-        "s path; an empty one is the clip inside; none asks",
-        "Plays another loop. Paths are taken below the `roots` of the settings alone, and looked up there",
-        *_SLOW,
-    ),
-    Entry(
-        "/demond/source/silence",
-        Verb.SETTING,
-        "f seconds; 0 is the clip inside; none asks",
-        "Starts from silence of this length: music from the prompt alone",
-        *_SLOW,
-    ),
-    Entry(
-        "/demond/timbre",
-        Verb.SETTING,
-        "s path; an empty one is none; none asks",
-        "Takes the sound of another clip; timbre_strength says how much",
-        *_SLOW,
-    ),
-    Entry(
-        "/demond/structure",
-        Verb.SETTING,
-        "s path; an empty one is the source; none asks",
-        "Follows the rhythm and harmony of another clip; hint_strength says how strictly",
-        *_SLOW,
-    ),
-    Entry(
-        "/demond/target",
-        Verb.SETTING,
-        "s path; an empty one is the source; none asks",
-        "Makes another clip what source_lock draws to",
-        *_SLOW,
-    ),
-    Entry(
-        "/demond/steps",
-        Verb.SETTING,
-        f"i from 1 to {STEPS_LIMIT}; none asks",
-        "Denoising steps of each result",
-        *_SLOW,
-    ),
-    Entry(
-        "/demond/depth",
-        Verb.SETTING,
-        f"i from 1 to {DEPTH_LIMIT}; none asks",
-        "Slots in flight: more is a higher rate of results, fewer a faster tick",
-        *_SLOW,
-    ),
-    Entry(
-        "/demond/context",
-        Verb.SETTING,
-        "f seconds; 0 is the whole loop; none asks",
-        "How much of the loop a slot covers: shorter is faster",
-        *_SLOW,
-    ),
-    Entry(
-        "/demond/checkpoint",
-        Verb.SETTING,
-        "s path of a folder; an empty one is the model inside; none asks",
-        "Plays another model",
-        *_SLOW,
-    ),
-    Entry(
-        "/demond/lora/load",
-        Verb.SETTING,
-        "s path [f strength, else 1]",
-        "Applies a LoRA file; its name is the file's without the suffix",
-        "/demond/reply when it plays",
-        True,
-    ),
-    Entry(
-        "/demond/lora/{lora}/strength",
-        Verb.SETTING,
-        "f; s off; none asks",
-        "Applies a LoRA that is loaded, or lies in the folder `engine.lora_folder`, this strongly, or takes it off",
-        *_SLOW,
-    ),
-    Entry(
-        "/demond/loras",
-        Verb.LIST_LORAS,
-        "none",
-        "Lists the LoRAs that are on",
-        "/demond/lora/{lora}/strength with its strength, for each",
-    ),
-    Entry(
-        "/demond/knobs", Verb.LIST_KNOBS, "none", "Lists the knobs", "/demond/knob/{knob} with its value, for each"
-    ),
-    Entry(
-        "/demond/status",
-        Verb.STATUS,
-        "none",
-        "Tells how demond is doing",
-        "/demond/status.reply with a JSON text",
-    ),
-    Entry(
-        "/demond/trace",
-        Verb.TRACE,
-        "i from 1 to 1000; none means 20",
-        "Lists the last control changes with the times of their way to the ear",
-        "/demond/trace.reply with a JSON text, newest last",
-    ),
-    Entry(
-        "/demond/midi/messages",
-        Verb.MESSAGES,
-        "i the number of the last message that is known; none means 0",
-        "Lists the control messages since then, and what came of each",
-        "/demond/midi/messages.reply with a JSON text: count, and messages, the newest last",
-    ),
-    Entry(
-        "/demond/ping",
-        Verb.PING,
-        "anything",
-        "Asks whether demond is there",
-        "/demond/pong with s version, f seconds since the start, i number of clients",
-    ),
-    Entry("/ping", Verb.PING, "anything", "The same, as TouchOSC sends it", "/demond/pong, as above"),
-    Entry(
-        "/demond/map/reload",
-        Verb.RELOAD,
-        "none, I, T or a number from 0.5; F or 0 does nothing",
-        "Reads the mapping files again; with a mistake in them the old mapping stays",
-        "/demond/reply",
-    ),
-    Entry(
-        "/demond/sync",
-        Verb.SYNC,
-        "i of the client's choice",
-        "Is answered after all that this client sent before has been applied, slow requests excepted",
-        "/demond/synced with the same number",
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An address on which demond only sends."""
-
-    address: str
-    arguments: str
-    meaning: str
-
-
-REPLIES: tuple[Reply, ...] = (
-    Reply(
-        "/demond/error",
-        "i code, s slug, s address, s message",
-        "A message was refused; the codes are HTTP's. At most 10 a second per client, then one that counts the rest",
-    ),
-    Reply(
-        "/demond/reply", "s address, s status (ok or error), s JSON text with `message`", "How a slow request ended"
-    ),
-)
+from demond.osc.pattern import AddressTree, PatternError
+from demond.osc.table import TABLE, Entry, Use, Verb
+from demond.session import SLOTS
 
 FIELDS = ("lyrics", "language", "bpm", "key", "time_signature")
 """What a prompt has besides its text."""
@@ -268,13 +28,35 @@ _PLACES: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Target:
-    """What an address stands for: the verb, and the knob that it is about."""
+    """What an address stands for: its row of the table, and the knob that it is about."""
 
     address: str
-    verb: Verb
-    knob: Knob | None = None
+    entry: Entry = field(repr=False, compare=False)
+    knob: Knob | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def verb(self) -> Verb:
+        """What the address does."""
+        return self.entry.verb
+
+    @property
+    def the_knob(self) -> Knob:
+        """The knob that it is about, where the row is one of knobs."""
+        if self.knob is None:
+            raise LookupError(f"{self.address} stands for no knob")
+        return self.knob
+
+    @property
+    def has_value(self) -> bool:
+        """Whether it can be asked for and subscribed to."""
+        return self.entry.use.has_value
+
+    def needs(self, arguments: tuple[Argument, ...]) -> Role:
+        """Who may send `arguments` to it."""
+        asks = self.entry.use is Use.VALUE and (not arguments or arguments[0] is None)
+        return Role.READ if asks else self.entry.least_role
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -289,11 +71,11 @@ def _targets() -> dict[str, Target]:
         if "{knob}" in entry.address:
             for knob in KNOBS:
                 address = entry.address.replace("{knob}", knob.name)
-                found[address] = Target(address, entry.verb, knob)
+                found[address] = Target(address, entry, knob)
         elif "{lora}" not in entry.address:
             knob_of_alias = by_name["prompt_blend"] if entry.verb is Verb.KNOB else None
             for address in _spelled_out(entry.address):
-                found[address] = Target(address, entry.verb, knob_of_alias)
+                found[address] = Target(address, entry, knob_of_alias)
     return found
 
 
@@ -308,31 +90,79 @@ def _spelled_out(address: str) -> list[str]:
 TARGETS: dict[str, Target] = _targets()
 """Every address that is taken, spelled out, but for those of LoRAs."""
 
+_TREE = AddressTree(TARGETS)
 _LORA = re.compile(r"/demond/lora/[^\x00\s#*,/?\[\]{}]{1,128}/strength")
+_LORA_ENTRY = next(entry for entry in TABLE if "{lora}" in entry.address and entry.verb is Verb.SETTING)
 
 
 def target_of(address: str) -> Target | None:
     """What `address` stands for, or None if nothing takes it."""
     target = TARGETS.get(address)
-    if target is None and _LORA.fullmatch(address):
-        return Target(address, Verb.SETTING)
-    return target
+    if target is not None:
+        return target
+    if _LORA.fullmatch(address):
+        return Target(address, _LORA_ENTRY)
+    if address.endswith("/z"):
+        # TouchOSC says on ADDRESS/z when a finger touches the widget of ADDRESS.
+        touched = TARGETS.get(address[:-2])
+        if touched is not None and touched.verb in (Verb.KNOB, Verb.KNOB_NORM) and touched.knob is not None:
+            return TARGETS[f"/demond/knob/{touched.knob.name}/touch"]
+    return None
 
 
-_WILDCARDS = frozenset("?*[]{}")
+def targets_matching(pattern: str) -> tuple[Target, ...]:
+    """What `pattern` stands for among :data:`TARGETS`. Raises :class:`OscError` 400 if it is not well formed."""
+    found = _matching(pattern)
+    if isinstance(found, str):
+        raise OscError(400, "bad_args", pattern[:128], found)
+    return found
+
+
+@functools.lru_cache(maxsize=256)  # surfaces send the same few patterns for ever
+def _matching(pattern: str) -> tuple[Target, ...] | str:
+    try:
+        return tuple(TARGETS[address] for address in _TREE.matching(pattern))
+    except PatternError as error:
+        return str(error)
+
+
+def _keys() -> dict[str, tuple[Target, ...]]:
+    found: dict[str, list[Target]] = {}
+    for target in TARGETS.values():
+        if target.has_value:
+            if target.knob is not None and target.verb not in (Verb.KNOB_TOUCH, Verb.KNOB_PICKUP):
+                key = f"knob/{target.knob.name}"
+            elif target.parts[0] in ("prompt", "source"):
+                key = "/".join(target.parts[: 2 if target.parts[0] == "prompt" else 1])
+            else:
+                key = "/".join(target.parts)
+            found.setdefault(key, []).append(target)
+    return {key: tuple(targets) for key, targets in found.items()}
+
+
+KEYS: dict[str, tuple[Target, ...]] = _keys()
+"""The addresses that show what a key of `demond.feed` is about: `knob/denoise` has the knob's, its norm and text."""
+
+
+def targets_of_key(key: str) -> tuple[Target, ...]:
+    """The addresses that show what `key` is about; those of a LoRA are made here."""
+    known = KEYS.get(key)
+    if known is not None:
+        return known
+    target = target_of(f"/demond/{key}/strength")
+    return (target,) if target is not None else ()
 
 
 def unknown(address: str) -> OscError:
-    """The error for an address that nothing takes: 400 for a pattern, else 404 with the nearest address."""
+    """The error 404 for an address or a pattern that nothing takes, with the nearest address."""
     shown = address[:128]
-    if _WILDCARDS.intersection(address):
-        return OscError(400, "bad_args", shown, "address patterns (? * [ ] { }) are not taken; spell the address out")
     return OscError(404, "unknown_address", shown, f"nothing listens on {shown}{_nearest(shown)}")
 
 
-@functools.lru_cache(maxsize=256)  # the search takes a millisecond, and a wrong widget sends the same for ever
+@functools.lru_cache(maxsize=256)  # a wrong widget sends the same for ever
 def _nearest(address: str) -> str:
-    return did_you_mean(address, TARGETS)
+    near = _TREE.nearest(address) or _TREE.nearest(f"/demond{address}")
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def number(address: str, argument: Argument) -> float:
@@ -355,10 +185,3 @@ def whole(address: str, argument: Argument) -> int:
     if isinstance(argument, int):
         return int(argument)
     return math.floor(number(address, argument) + 0.5)
-
-
-def fires(address: str, arguments: tuple[Argument, ...]) -> bool:
-    """Whether a trigger fires: without argument, by an impulse, by T, or by a number from 0.5."""
-    if not arguments or arguments[0] is None or isinstance(arguments[0], Impulse):
-        return True
-    return number(address, arguments[0]) >= 0.5

@@ -1,184 +1,326 @@
-"""The OSC server: one UDP socket in the daemon's event loop.
+"""The OSC server: a UDP socket and a TCP port in the daemon's event loop.
 
-It promises that no datagram, however malformed, stops it or raises out of it; that every message is either obeyed or
-answered with one `/demond/error` to its sender (at most 10 a second to one client, then one that counts the rest);
-that answers leave from the port that was written to; and that everything it remembers is bounded.
+It promises that no packet, however malformed, stops it or raises out of it, or holds the loop up for long; that every
+message is either obeyed or answered with one `/demond/error` to its sender (at most 10 a second to one client, then
+one that counts the rest); that answers leave from the port that was written to; and that everything it remembers is
+bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import functools
 import ipaddress
 import logging
-import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 
-from demond import __version__
+from demond.config import Osc
 from demond.control import Control, Origin
-from demond.osc._clients import Address, Client, Clients
+from demond.osc._clients import Client, Clients, Link
+from demond.osc.access import Access, Role
 from demond.osc.batch import Batch, OscMapping
-from demond.osc.codec import IMMEDIATELY, SIZE_LIMIT, Argument, Bundle, OscError, encode, parse, unix_seconds
-from demond.osc.namespace import Verb
+from demond.osc.choices import Choices, Echo
+from demond.osc.codec import Argument, Bundle, OscError, encode, reading
+from demond.osc.desk import Desk
+from demond.osc.log_tail import LogTail
+from demond.osc.namespace import Target, targets_matching
+from demond.osc.pattern import AddressTree
+from demond.osc.publisher import Publisher
+from demond.osc.schedule import MESSAGE_LIMIT, SECONDS_AHEAD, Schedule, When
+from demond.osc.tcp import CONNECTION_LIMIT, TcpConnection, listen
+from demond.osc.turns import Turns, Work
+from demond.osc.udp import SocketAddress, UdpSocket
+from demond.osc.values import Values
 
 log = logging.getLogger(__name__)
 
-SCHEDULE_SECONDS = 10.0
-"""How far ahead a time tag may lie."""
-SCHEDULE_LIMIT = 1_024
-"""Messages that may wait for their time."""
-SEND_BUFFER_LIMIT = 1 << 20
-"""Bytes of answers that may wait for the network; beyond, answers are dropped and counted."""
-RECEIVE_BUFFER = 1 << 20
-"""Bytes the kernel may hold for us, asked for: a burst of some thousand messages."""
+GREETINGS_PER_SECOND = 20
+"""Clients that are told everything without having asked; the next ones are when they send again."""
 _BUG_LIMIT = 100
+_PORT_ATTEMPTS = 20
 
 
 class OscPortError(OSError):
     """The socket cannot be opened. What the user can do is in `strerror`."""
 
 
-class OscServer(asyncio.DatagramProtocol):
-    """Receives OSC at one address. All methods are called from the event loop."""
+class UdpLink:
+    """How datagrams reach a client: from the port that it writes to, to where it listens."""
+
+    datagrams = True
 
     def __init__(
-        self,
-        control: Control,
-        mapping: OscMapping,
-        *,
-        bind: str = "127.0.0.1",
-        port: int = 9600,
-        allow: Sequence[str] = (),
+        self, udp: UdpSocket, address: SocketAddress, announced: Callable[[str], int | None] | None = None
     ) -> None:
-        """`bind` is an IP address; `port` 0 takes a free one. `allow` names the networks that may send.
+        """`address` is where it listens, unless its host has `announced` another port."""
+        self._udp, self._address, self._announced = udp, address, announced
 
-        The loopback may always send. Raises `ValueError` if `bind` or `allow` are no addresses.
-        """
-        self._control, self._mapping = control, mapping
-        self._bind, self.port = ipaddress.ip_address(bind), port
-        self._networks = [ipaddress.ip_network(network) for network in allow]
-        self._allowed = functools.lru_cache(maxsize=1_024)(self._is_allowed)
+    @property
+    def address(self) -> SocketAddress:
+        """Where it listens."""
+        host, port, *rest = self._address
+        announced = self._announced(host) if self._announced is not None else None
+        return (host, announced or port, *rest)
+
+    def send(self, packet: bytes) -> None:
+        """Sends one datagram."""
+        self._udp.send(packet, self.address)
+
+    def at_port(self, port: int) -> UdpLink:
+        """The same host, another port."""
+        return UdpLink(self._udp, (self._address[0], port, *self._address[2:]))
+
+
+class OscServer:
+    """Receives OSC at one address. All methods are called from the event loop."""
+
+    def __init__(self, control: Control, mapping: OscMapping, settings: Osc | None = None) -> None:
+        """Nothing is open before :meth:`start`. Port 0 in the settings takes a free one."""
+        self.settings = settings or Osc()
+        self.control, self.mapping = control, mapping
+        self.patterns_fire = self.settings.allow_pattern_triggers
+        self.port = self.settings.port
+        self.access = Access({each.network: Role(each.may) for each in self.settings.networks})
+        self.log_tail = LogTail(lambda: self.publisher.told(("log/line",)))
+        self.values = Values(control, mapping, self.log_tail)
+        self.publisher = Publisher(self.values)
+        self.clients = Clients(self._forgotten)
+        self.turns = Turns()
+        desk = Desk(self)
+        self.own, self._greet = desk.verbs, desk.greet
+        self.announced_port: Callable[[str], int | None] = lambda host: None
+        """Where another host says over zeroconf that it listens, if anybody asks."""
+        self._udp = UdpSocket(self.datagram, self._unreachable)
+        self._tcp: asyncio.Server | None = None
+        self._connections: dict[Client, TcpConnection] = {}
+        self._schedule = Schedule()
+        self._mapped: tuple[Collection[str], AddressTree] = ((), AddressTree(()))
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._transport: asyncio.DatagramTransport | None = None
-        self._clients = Clients()
-        self._scheduled: dict[object, tuple[asyncio.TimerHandle, int]] = {}
-        self._waiting = 0
         self._started = 0.0
+        self._greeted: tuple[float, int] = (0.0, 0)
+        self._stop_observing: Callable[[], None] | None = None
         self._bugs: set[tuple[str, str, int]] = set()
         self.denied = 0
-        """Datagrams from addresses that may not send; they are not answered, so that nobody can aim us at others."""
-        self.unsent = 0
+        """Packets from addresses that may not send; they are not answered, so that nobody can aim us at others."""
+
+    @property
+    def unsent(self) -> int:
         """Answers dropped because the network did not take them."""
+        return self._udp.unsent
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since :meth:`start`."""
+        return self.now() - self._started
+
+    def now(self) -> float:
+        """Seconds on the event loop's clock."""
+        return asyncio.get_running_loop().time()
+
+    def status(self) -> dict[str, object]:
+        """Its section of the daemon's status."""
+        return {
+            "bind": self.settings.bind,
+            "port": self.port,
+            "clients": self.clients.active(self.now()),
+            "subscribers": self.publisher.count,
+            "connections": len(self._connections),
+            "scheduled": self._schedule.waiting,
+            "denied": self.denied,
+            "unsent": self.unsent,
+        }
+
+    # -- life ---------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Opens the socket; :attr:`port` is the real one afterwards. Raises :class:`OscPortError`."""
-        if not self._bind.is_loopback and not self._networks:
+        """Opens the ports; :attr:`port` is the real one afterwards. Raises :class:`OscPortError`."""
+        bind = self.settings.bind
+        if not ipaddress.ip_address(bind).is_loopback and not self.access.beyond_loopback:
             raise OscPortError(
-                errno.EACCES, f"listening on {self._bind} needs `allow` with the networks that may send"
+                errno.EACCES, f"listening on {bind} needs `allow` or `clients`, to say who is listened to"
             )
-        loop = asyncio.get_running_loop()
-        family = socket.AF_INET if self._bind.version == 4 else socket.AF_INET6
         try:
-            await loop.create_datagram_endpoint(lambda: self, (str(self._bind), self.port), family=family)
+            await self._open(bind)
         except OSError as error:
             said = "another program uses it" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
             raise OscPortError(error.errno or errno.EIO, said) from error
-
-    def close(self) -> None:
-        """Closes the socket and forgets what was scheduled. May be called twice."""
-        for handle, _ in self._scheduled.values():
-            handle.cancel()
-        self._scheduled.clear()
-        self._waiting = 0
-        self._clients.clear()
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
-
-    # -- asyncio calls these ------------------------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is open."""
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        self._transport = transport  # type: ignore[assignment]
-        if opened := transport.get_extra_info("socket"):
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            self.port = opened.getsockname()[1]
+        self.publisher.start()
+        self.log_tail.start()
+        self._stop_observing = self.control.feed.observe(self.publisher.told)
+        self._add_permanent()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is closed, by us or by an error of the system's."""
-        self._transport = None
-        if exc is not None:
-            log.error("the OSC port %d was closed by the system: %s", self.port, exc)
+    async def _open(self, bind: str) -> None:
+        """Both sockets on one port; where any port will do, on one that is free for both."""
+        for attempt in range(_PORT_ATTEMPTS):
+            self.port = self._udp.open(bind, self.settings.port)
+            try:
+                self._tcp = await listen(self, bind, self.port)
+            except OSError:
+                self._udp.close()
+                if self.settings.port or attempt == _PORT_ATTEMPTS - 1:
+                    raise
+            else:
+                return
 
-    def error_received(self, exc: Exception) -> None:
-        """An answer could not be delivered; the client may be gone, which is its own affair."""
-        log.debug("an OSC answer was not delivered: %s", exc)
+    def close(self) -> None:
+        """Closes everything and forgets what was scheduled. May be called twice."""
+        if self._stop_observing is not None:
+            self._stop_observing()
+            self._stop_observing = None
+        self.log_tail.stop()
+        self._schedule.clear()
+        self.turns.clear()
+        self._udp.close()
+        if self._tcp is not None:
+            self._tcp.close()
+            self._tcp = None
+        for connection in tuple(self._connections.values()):
+            connection.close()
+        self.clients.clear()
 
-    def datagram_received(self, data: bytes, addr: Address) -> None:
+    def _add_permanent(self) -> None:
+        """The clients of the settings are told everything that they want, from the start."""
+        for named in self.settings.clients:
+            choices = Choices(
+                named.rate, 0.0, named.units == "norm", named.bundles, named.text, named.wide, Echo(named.echo)
+            )
+            link = UdpLink(self._udp, _socket_address(named.host, named.port))
+            client = Client(named.name, named.host, link, Role(named.may), choices, permanent=True, has_chosen=True)
+            self.clients.add_permanent(client, named.port)
+            try:
+                targets = [target for each in named.subscribe for target in self.publisher.subscribe(client, each)]
+            except OscError as error:
+                log.warning("osc.clients, %s: %s", named.name, error.message)
+                continue
+            self.turns.add(client, self.publisher.dump(client, targets))
+
+    # -- who sends ----------------------------------------------------------------------------------------------
+
+    def datagram(self, data: bytes, address: SocketAddress) -> None:
         """One datagram. Nothing is raised, whatever it holds."""
-        received_ns = time.monotonic_ns()
-        if self._loop is None or (self._networks and not self._allowed(addr[0])):
+        host, port = address[:2]
+        role = self.access.role(host)
+        if role is None or self._loop is None:
             self.denied += 1
             return
         now = self._loop.time()
-        client = self._clients.seen(addr, now)
+        client = self.clients.get(address, now) or self.clients.permanent(host, port, now)
+        if client is None:
+            # This machine has many programs, so a port that one of them announces is not that of the others.
+            announced = None if ipaddress.ip_address(host).is_loopback else self._announced
+            link = UdpLink(self._udp, address, announced)
+            client = Client(_name(host, port), host, link, role, last_seen=now)
+            self.clients.add(address, client)
+        self.give(client, data)
+
+    def give(self, client: Client, data: bytes) -> None:
+        """One packet of a client that was seen before; it is dropped and refused if too many wait."""
+        client.muted_until, client.mute_seconds = float("-inf"), 0.0
+        if not self.turns.add(client, self.packet(client, data)):
+            self.refuse(client, OscError(429, "rate_limited", "", "too many packets wait; this one is dropped"))
+
+    def connected(self, link: TcpConnection, host: str, port: int) -> Client | None:
+        """A client for a TCP connection; None if it may not come in."""
+        role = self.access.role(host)
+        if role is None or len(self._connections) >= CONNECTION_LIMIT:
+            self.denied += 1
+            return None
+        client = self.welcome(link, f"tcp {_name(host, port)}", host, role)
+        self._connections[client] = link
+        return client
+
+    def welcome(self, link: Link, name: str, host: str, role: Role) -> Client:
+        """A client that stays until :meth:`disconnected`."""
+        client = Client(name, host, link, role, last_seen=self.now())
+        self.clients.add(link, client)
+        return client
+
+    def disconnected(self, client: Client) -> None:
+        """A connection is gone."""
+        self._connections.pop(client, None)
+        self.turns.forget(client)
+        self.clients.remove(client.link)
+
+    def listens(self, client: Client, port: int) -> None:
+        """From now on a UDP client is answered on `port` of its host."""
+        if isinstance(client.link, UdpLink):
+            client.link = client.link.at_port(port)
+
+    def _forgotten(self, client: Client) -> None:
+        self.turns.forget(client)
+        self.publisher.forget(client)
+
+    def _announced(self, host: str) -> int | None:
+        return self.announced_port(host)
+
+    def _unreachable(self, address: SocketAddress) -> None:
+        for client in self.clients:
+            if isinstance(client.link, UdpLink) and client.link.address[:2] == address[:2]:
+                self.publisher.mute(client)
+
+    # -- what is sent -------------------------------------------------------------------------------------------
+
+    def packet(self, client: Client, data: bytes) -> Work:
+        """What one packet causes, in steps. Nothing is raised, whatever it holds."""
+        received_ns = time.monotonic_ns()
+        client.last_seen = self.now()
         try:
-            packet = parse(data)
+            packet = yield from reading(data)
         except OscError as error:
-            self._refuse(client, error)
+            self.refuse(client, error)
             return
         for bundle in packet.bundles:
             for refused in bundle.errors:
-                self._refuse(client, refused)
-            if bundle.time_tag == IMMEDIATELY or not self._schedule(client, bundle, received_ns):
-                self._apply(client, bundle, received_ns)
+                self.refuse(client, refused)
+            if bundle.messages and self._is_due(client, bundle, received_ns):
+                yield from self._apply(client, bundle, received_ns)
 
-    # -- bundles ------------------------------------------------------------------------------------------------
-
-    def _schedule(self, client: Client, bundle: Bundle, received_ns: int) -> bool:
-        """Puts a bundle aside until its time; False if it is to be applied now."""
-        assert self._loop is not None  # noqa: S101 - datagrams come from a loop
-        delay = unix_seconds(bundle.time_tag) - time.time()
-        if delay <= 0 or not bundle.messages:
-            return False
+    def _is_due(self, client: Client, bundle: Bundle, received_ns: int) -> bool:
+        """False if the bundle waits for its time, or is dropped because too many do."""
+        when, seconds = self._schedule.put(bundle, lambda: self._do(client, self._apply(client, bundle, received_ns)))
         address = bundle.messages[0].address
-        if delay > SCHEDULE_SECONDS:
-            if not client.warned_of_time:
-                client.warned_of_time = True
-                words = f"a time tag may lie {SCHEDULE_SECONDS:.0f} s ahead, this one {delay:.0f} s; applied now"
-                self._refuse(client, OscError(400, "bad_time", address, words))
-            return False
-        if self._waiting + len(bundle.messages) > SCHEDULE_LIMIT:
-            words = f"{SCHEDULE_LIMIT} messages are waiting for their time already; this bundle is dropped"
-            self._refuse(client, OscError(429, "rate_limited", address, words))
-            return True
-        key = object()
-        handle = self._loop.call_later(delay, self._due, key, client, bundle, received_ns)
-        self._scheduled[key] = (handle, len(bundle.messages))
-        self._waiting += len(bundle.messages)
-        return True
+        if when is When.FULL:
+            words = f"{MESSAGE_LIMIT} messages are waiting for their time already; this bundle is dropped"
+            self.refuse(client, OscError(429, "rate_limited", address, words))
+        elif when in (When.TOO_FAR, When.TOO_OLD) and when.value not in client.warned:
+            client.warned.add(when.value)
+            words = f"a time tag may lie {SECONDS_AHEAD:.0f} s ahead, this one lies {abs(seconds):.0f} s {when.value}"
+            self.refuse(client, OscError(400, "bad_time", address, f"{words}; such bundles are applied at once"))
+        return when not in (When.FULL, When.WAITS)
 
-    def _due(self, key: object, client: Client, bundle: Bundle, received_ns: int) -> None:
-        self._waiting -= self._scheduled.pop(key)[1]
-        self._apply(client, bundle, received_ns)
+    def _do(self, client: Client, work: Work) -> None:
+        if not self.turns.add(client, work):
+            self.refuse(client, OscError(429, "rate_limited", "", "too many packets wait; a bundle is dropped"))
 
-    def _apply(self, client: Client, bundle: Bundle, received_ns: int) -> None:
-        origin = Origin("osc", client.name, received_ns)
-        send = functools.partial(self._send, client)
-        batch = Batch(self._control, self._mapping, origin, send, functools.partial(self._refuse, client))
+    def _apply(self, client: Client, bundle: Bundle, received_ns: int) -> Work:
+        batch = Batch(self, client, Origin("osc", client.name, received_ns))
         try:
-            batch.run(bundle.messages, {Verb.PING: lambda: self._pong(client)})
+            yield from batch.steps(bundle.messages)
+            if batch.greets and self._may_greet(client):
+                yield from self._greet(client)
         except Exception as error:  # a bug of ours must not cost the performer the server
-            self._report_bug(error)
+            self.report_bug(error)
             address = bundle.messages[0].address
             words = "demond made a mistake with this message; its log says more"
-            self._refuse(client, OscError(500, "internal", address, words))
+            self.refuse(client, OscError(500, "internal", address, words))
 
-    def _report_bug(self, error: Exception) -> None:
+    def _may_greet(self, client: Client) -> bool:
+        """Whether a client that only now appears, and has asked for nothing, is to be told everything."""
+        if client.has_chosen or client.subscription is not None or not self.publisher.has_room:
+            return False
+        second, count = self._greeted
+        now = self.now()
+        if now - second >= 1.0:
+            second, count = now, 0
+        self._greeted = (second, count + 1)
+        return count < GREETINGS_PER_SECOND
+
+    def report_bug(self, error: Exception) -> None:
+        """Logs a mistake of demond's, once for each place."""
         place = error.__traceback__
         while place is not None and place.tb_next is not None:
             place = place.tb_next
@@ -191,31 +333,41 @@ class OscServer(asyncio.DatagramProtocol):
             self._bugs.add(key)
             log.error("an OSC message was not dealt with; later ones like it are not logged", exc_info=error)
 
+    def matching(self, pattern: str) -> tuple[tuple[Target, ...], tuple[str, ...]]:
+        """The addresses that `pattern` stands for: demond's, and those of the mapping. Raises :class:`OscError`."""
+        if self._mapped[0] is not self.mapping.addresses:
+            self._mapped = (self.mapping.addresses, AddressTree(self.mapping.addresses))
+        targets_matching(pattern)
+        mapped = self._mapped[1].matching(pattern)
+        try:
+            return self.values.matching(pattern), mapped
+        except OscError:
+            if not mapped:
+                raise
+            return (), mapped
+
+    def by(self, client: Client, addresses: Collection[str]) -> AbstractContextManager[None]:
+        """While it is open, changes are the client's doing, who knows the values of `addresses` by itself."""
+        return self.publisher.by(client, addresses)
+
     # -- answers ------------------------------------------------------------------------------------------------
 
-    def _pong(self, client: Client) -> None:
-        assert self._loop is not None  # noqa: S101 - datagrams come from a loop
-        now = self._loop.time()
-        self._send(client, "/demond/pong", __version__, now - self._started, self._clients.active(now))
+    def send(self, client: Client, address: str, *arguments: Argument) -> None:
+        """Answers a client."""
+        client.link.send(encode(address, *arguments))
 
-    def _send(self, client: Client, address: str, *arguments: Argument) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        data = encode(address, *arguments)
-        if len(data) > SIZE_LIMIT or _backlog(self._transport) > SEND_BUFFER_LIMIT:
-            self.unsent += 1
-            return
-        self._transport.sendto(data, client.address)
+    def tell(self, client: Client, target: Target) -> None:
+        """Sends a client the value of `target`."""
+        client.link.send(self.publisher.message(client, target))
 
-    def _refuse(self, client: Client, error: OscError | Callable[[], OscError]) -> None:
+    def refuse(self, client: Client, error: OscError | Callable[[], OscError]) -> None:
         """Tells the client, unless it has been told enough in this second; then the rest is counted for it."""
-        assert self._loop is not None  # noqa: S101 - datagrams come from a loop
-        now = self._loop.time()
+        now = self.now()
         if client.may_send_error(now):
             self._send_error(client, error if isinstance(error, OscError) else error())
         elif client.summary is None:
             wait = client.window_start + 1.0 - now
-            client.summary = self._loop.call_later(wait, self._sum_up, client)
+            client.summary = asyncio.get_running_loop().call_later(wait, self._sum_up, client)
 
     def _sum_up(self, client: Client) -> None:
         client.summary = None
@@ -225,17 +377,12 @@ class OscServer(asyncio.DatagramProtocol):
 
     def _send_error(self, client: Client, error: OscError) -> None:
         # An address from a packet may be as long as the packet.
-        self._send(client, "/demond/error", error.code, error.slug, error.address[:256], error.message[:1_024])
-
-    def _is_allowed(self, host: str) -> bool:
-        try:
-            address = ipaddress.ip_address(host.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        return mapped.is_loopback or any(mapped in network for network in self._networks)
+        self.send(client, "/demond/error", error.code, error.slug, error.address[:256], error.message[:1_024])
 
 
-def _backlog(transport: asyncio.DatagramTransport) -> int:
-    """Bytes that wait to be sent; asyncio has the method on every transport that sends."""
-    return int(transport.get_write_buffer_size())  # type: ignore[attr-defined]
+def _name(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _socket_address(host: str, port: int) -> SocketAddress:
+    return (host, port) if ipaddress.ip_address(host).version == 4 else (host, port, 0, 0)

@@ -1,4 +1,5 @@
-"""Fuzzing of everything that strangers can send: OSC datagrams, mapping files, MIDI bytes.
+"""Fuzzing of everything that strangers can send: OSC datagrams and streams, OSCQuery requests, mapping files,
+MIDI bytes.
 
 `python -m tests.fuzz --count 100000 --seed 1` feeds that many inputs to the real server, loader and mapper, and says
 what became of them. Each input must be obeyed, answered or refused; nothing may raise, and nothing may reach a log as

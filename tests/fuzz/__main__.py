@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 
-from tests.fuzz import ErrorLog, datagrams, files
+from tests.fuzz import ErrorLog, datagrams, files, streams
 
 
 def main() -> int:
@@ -16,12 +16,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     # A file takes a hundred times as long as a datagram, so there are fewer of them.
-    osc, yaml = arguments.count * 7 // 10, arguments.count // 10
+    osc, yaml, streams_count = arguments.count // 2, arguments.count // 10, arguments.count // 10
     with ErrorLog() as log:
         tallies = [
             asyncio.run(datagrams.run(osc, arguments.seed)),
+            asyncio.run(streams.run(streams_count, arguments.seed)),
+            asyncio.run(streams.run_query(streams_count, arguments.seed)),
             files.run(yaml, arguments.seed),
-            files.run_midi(arguments.count - osc - yaml, arguments.seed),
+            files.run_midi(arguments.count - osc - yaml - 2 * streams_count, arguments.seed),
         ]
     for tally in tallies:
         sys.stdout.write(tally.line() + "\n")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.fuzz import ErrorLog, Tally, datagrams, files
+from tests.fuzz import ErrorLog, Tally, datagrams, files, streams
 
 
 def check(tally: Tally, log: ErrorLog, count: int) -> None:
@@ -17,6 +17,20 @@ def test_no_datagram_raises_or_reaches_the_error_log() -> None:
         tally = asyncio.run(datagrams.run(4_000, seed=7))
     check(tally, log, 4_000)
     assert min(tally.outcomes[outcome] for outcome in ("refused", "answered", "obeyed")) > 50
+
+
+def test_no_tcp_stream_raises_or_reaches_the_error_log() -> None:
+    with ErrorLog() as log:
+        tally = asyncio.run(streams.run(800, seed=7))
+    check(tally, log, 800)
+    assert min(tally.outcomes[outcome] for outcome in ("ended", "refused", "answered")) > 5
+
+
+def test_no_oscquery_request_raises_or_reaches_the_error_log() -> None:
+    with ErrorLog() as log:
+        tally = asyncio.run(streams.run_query(600, seed=7))
+    check(tally, log, 600)
+    assert min(tally.outcomes[outcome] for outcome in ("status 200", "refused", "obeyed")) > 5
 
 
 def test_no_file_raises_or_reaches_the_error_log() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -27,8 +28,8 @@ from demond.strict_yaml import YamlError
 
 log = logging.getLogger(__name__)
 
-MESSAGES_LIMIT = 120
-"""Control messages that are told at once: what fits into one packet with room for long names."""
+MESSAGES_LIMIT, MESSAGES_BYTES = 200, 50_000
+"""Control messages that are told at once, and their size as JSON: what fits into one packet."""
 
 Report = Callable[[YamlError | None], None]
 Done = Callable[[Outcome], None]
@@ -89,8 +90,14 @@ class MappingSource:
 
     def messages(self, number: int) -> dict[str, object]:
         """The control messages after message `number` as JSON values: `count` of all, and `messages`, newest last."""
-        found = [asdict(message) for message in self.journal.since(number, MESSAGES_LIMIT)]
-        return {"count": self.journal.count, "messages": found}
+        found: list[dict[str, object]] = []
+        room = MESSAGES_BYTES
+        for message in reversed(self.journal.since(number, MESSAGES_LIMIT)):
+            room -= len(json.dumps(asdict(message)))
+            if room < 0:
+                break
+            found.append(asdict(message))
+        return {"count": self.journal.count, "messages": found[::-1]}
 
     @property
     def addresses(self) -> Collection[str]:

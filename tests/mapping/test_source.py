@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import Callable
@@ -160,3 +161,18 @@ def test_without_files_the_ready_mapping_is_loaded() -> None:
     source = MappingSource(None, MemoryControl())
     assert source.load() is None
     assert {path.name for path in source.files} >= {"default.yaml", "nanokontrol2.yaml", "touchosc.yaml"}
+
+
+def test_the_messages_that_are_told_at_once_fit_into_a_packet(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(HEAD + f"  - {{from: nk2/fader1, to: denoise, takeover: off, id: {'x' * 190}}}\n")
+    source = MappingSource([path], MemoryControl())
+    assert source.load() is None
+    source.midi("p" * 200, [bytes((0xB0, 0, value % 128)) for value in range(1_000)], 1)
+    told = source.messages(0)
+    assert told["count"] == 1_000
+    messages = told["messages"]
+    assert isinstance(messages, list)
+    assert messages[-1]["number"] == 1_000
+    assert 10_000 < len(json.dumps(told)) < 60_000
+    assert source.messages(999)["messages"] == messages[-1:]

@@ -67,7 +67,7 @@ Own = Mapping[Verb, Callable[[Client, Target, Arguments], Work | None]]
 """What the server answers itself, by verb."""
 
 
-class Desk(Protocol):
+class Server(Protocol):
     """The server, as a batch sees it."""
 
     control: Control
@@ -95,10 +95,10 @@ class Desk(Protocol):
 class Batch:
     """One bundle, or one message that came alone, on its way into the daemon."""
 
-    def __init__(self, desk: Desk, client: Client, origin: Origin) -> None:
+    def __init__(self, server: Server, client: Client, origin: Origin) -> None:
         """`client` sent it; `origin` is what others are told of that."""
-        self._desk, self._client, self._origin = desk, client, origin
-        self._control, self._mapping = desk.control, desk.mapping
+        self._server, self._client, self._origin = server, client, origin
+        self._control, self._mapping = server.control, server.mapping
         self._changes: dict[str, float] = {}
         self._session: Session | None = None
         """What is asked for with this bundle."""
@@ -124,10 +124,7 @@ class Batch:
             yield None
         if self._changes:
             self._set()
-        # What is done late may ask for more.
-        while self._after:
-            act, arguments = next(iter(self._after))
-            del self._after[act, arguments]
+        for act, arguments in self._after:
             yield from self._guarded(act, *arguments)
 
     # -- judging ------------------------------------------------------------------------------------------------
@@ -138,28 +135,27 @@ class Batch:
             self._act(target, arguments)
         elif address in self._mapping.addresses or not is_pattern(address):
             if not self._mapped(address, arguments):
-                self._desk.refuse(self._client, lambda: unknown(address))
+                self._server.refuse(self._client, lambda: unknown(address))
         else:
             self._take_pattern(address, arguments)
 
     def _take_pattern(self, pattern: str, arguments: Arguments) -> None:
         """What a pattern matches takes the message, all of it or nothing."""
-        targets, mapped = self._desk.matching(pattern)
-        if not self._desk.patterns_fire:
+        targets, mapped = self._server.matching(pattern)
+        if not self._server.patterns_fire:
             trigger = next((target for target in targets if target.entry.use is Use.TRIGGER), None)
             if trigger is not None:
                 words = f"{trigger.address} fires, which patterns may not do unless osc.allow_pattern_triggers is on"
                 raise OscError(403, "denied", pattern[:128], words)
-        before, count = dict(self._changes), len(self._after)
+        session = self._session and Session(self._session.settings)
+        before = dict(self._changes), dict(self._set_here), dict(self._after), session
         try:
             for target in targets:
                 self._act(target, arguments)
             for address in mapped:
                 self._mapped(address, arguments)
         except OscError as error:
-            self._changes = before
-            while len(self._after) > count:
-                self._after.popitem()
+            self._changes, self._set_here, self._after, self._session = before
             raise OscError(error.code, error.slug, pattern[:128], f"{error.address}: {error.message}") from None
 
     def _act(self, target: Target, arguments: Arguments) -> None:
@@ -170,7 +166,7 @@ class Batch:
         if target.entry.use is Use.SHOWN and arguments and arguments[0] is not None:
             raise OscError(403, "read_only", target.address, "this value is only shown")
         self._pings |= target.verb is Verb.PING
-        own = self._desk.own.get(target.verb)
+        own = self._server.own.get(target.verb)
         if own is not None:
             self._later(own, self._client, target, arguments)
         elif target.entry.use is Use.SHOWN:
@@ -188,7 +184,7 @@ class Batch:
 
     def _set(self) -> None:
         try:
-            with self._desk.by(self._client, self._set_here):
+            with self._server.by(self._client, self._set_here):
                 self._control.set_knobs(self._changes, self._origin)
         except (UnknownKnobError, KnobValueError) as error:
             refused = OscError(400, "bad_args", self._first_address, str(error))
@@ -212,10 +208,10 @@ class Batch:
         yield None
 
     def _send(self, address: str, *arguments: Argument) -> None:
-        self._desk.send(self._client, address, *arguments)
+        self._server.send(self._client, address, *arguments)
 
     def _refuse(self, error: OscError) -> None:
-        self._desk.refuse(self._client, error)
+        self._server.refuse(self._client, error)
 
     def _later(self, act: Act, *arguments: object) -> None:
         """Calls `act` when the knobs are set, once, after all that came before."""
@@ -276,10 +272,10 @@ class Batch:
             self._change(plain, knob, knob.default, known=True, corrected=True)
 
     def _tell(self, target: Target) -> None:
-        self._desk.tell(self._client, target)
+        self._server.tell(self._client, target)
 
     def _echo(self, target: Target) -> None:
-        self._desk.tell(self._client, target)
+        self._server.tell(self._client, target)
 
     def _setting(self, target: Target, arguments: Arguments) -> None:
         if not arguments or arguments[0] is None:
@@ -297,7 +293,7 @@ class Batch:
 
     def _change_setting(self, target: Target, setting: Setting) -> None:
         try:
-            with self._desk.by(self._client, (target.address,)):
+            with self._server.by(self._client, (target.address,)):
                 self._control.change(setting, self._done(target.address))
         except RefusedError as error:
             raise OscError(error.code, error.slug, target.address, str(error)) from None

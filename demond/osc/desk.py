@@ -25,7 +25,7 @@ TAIL_DEFAULT = 20
 Arguments = tuple[Argument, ...]
 
 
-class Counter(Protocol):
+class Server(Protocol):
     """The server, as its desk sees it."""
 
     clients: Clients
@@ -52,7 +52,7 @@ class Counter(Protocol):
 class Desk:
     """Serves one client at a time."""
 
-    def __init__(self, server: Counter) -> None:
+    def __init__(self, server: Server) -> None:
         """For the clients of `server`."""
         self._server = server
         self.verbs: Mapping[Verb, Callable[[Client, Target, Arguments], Work | None]] = {

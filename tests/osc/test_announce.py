@@ -99,6 +99,7 @@ def test_a_tablet_is_answered_where_it_announces_that_it_listens() -> None:
         stage.server.datagram(encode("/ping"), ("192.168.1.7", 63763))
         stage.server.datagram(encode("/ping"), ("192.168.1.8", 63763))
         stage.server.datagram(encode("/ping", 9003), ("192.168.1.7", 63764))
+        await eventually(lambda: stage.server.turns.idle, "all is answered")
         assert set(sent) == {("192.168.1.7", 9001), ("192.168.1.8", 63763), ("192.168.1.7", 9003)}
 
     on_stage(scene, Osc(port=0, allow=["192.168.1.0/24"]))

@@ -201,6 +201,24 @@ def test_what_a_bundle_did_before_a_refused_pattern_stays() -> None:
     play(scene)
 
 
+def test_a_refused_pattern_leaves_nothing_behind_in_its_bundle() -> None:
+    async def scene(client: Surface) -> None:
+        # The pattern would set texts and the depth, and fails at a clip; what came before and after it holds.
+        bundle = [
+            encode("/demond/knob/shift"),
+            encode("/demond/{prompt/a/text,depth,timbre}", 2),
+            encode("/demond/{depth,timbre}", 2),
+            encode("/demond/prompt/a/lyrics", "la"),
+        ]
+        answers = await client.answers_to(encode_bundle(bundle))
+        assert [a.address for a in answers] == ["/demond/error"] * 2 + ["/demond/knob/shift", "/demond/reply"]
+        assert client.control.session.depth == 4
+        assert client.control.session.prompt("a").text == "synthwave"
+        assert client.control.session.prompt("a").lyrics == "la"
+
+    play(scene)
+
+
 def test_a_pattern_fires_triggers_only_where_that_is_allowed() -> None:
     async def refused(client: Surface) -> None:
         for pattern in ("/demond/knob/*/reset", "/demond/knob/denoise/*", "/demond/map/*"):

@@ -106,6 +106,8 @@ class Stage:
         self.control = MemoryControl()
         self.mapping = MappingSource(files, self.control)
         assert self.mapping.load() is None
+        self.mapping.hear_pickup(lambda name: self.control.feed.tell([f"knob/{name}/pickup"]))
+        self.control.on_change = self.mapping.changed
         self.server = OscServer(self.control, self.mapping, settings)
         self._surfaces: list[Surface] = []
 

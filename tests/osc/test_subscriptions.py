@@ -11,6 +11,7 @@ import pytest
 
 from demond.control import Origin
 from demond.knobs import KNOBS
+from demond.mapping import PortIdentity
 from demond.osc.codec import Message, encode, encode_bundle
 from demond.osc.namespace import TARGETS
 from demond.osc.publisher import BUNDLE_LIMIT, packets
@@ -250,11 +251,11 @@ def test_which_way_to_turn_to_pick_a_knob_up_is_told() -> None:
     async def scene(stage: Stage) -> None:
         client = stage.surface()
         assert await client.subscribe("/demond/knob/denoise/pickup") == {"/demond/knob/denoise/pickup": (0,)}
-        stage.mapping.connected("nanoKONTROL2")
-        stage.mapping.midi("nanoKONTROL2", bytes((0xB0, 0, 10)), 1)
+        stage.mapping.ports([PortIdentity("nanoKONTROL2")])
+        stage.mapping.midi("nanoKONTROL2", [bytes((0xB0, 0, 10))], 1)
         assert await client.next() == Message("/demond/knob/denoise/pickup", (1,))
         for value in (80, 120, 90):
-            stage.mapping.midi("nanoKONTROL2", bytes((0xB0, 0, value)), 10**9)
+            stage.mapping.midi("nanoKONTROL2", [bytes((0xB0, 0, value))], 10**9)
         assert (await client.next()).arguments == (0,)
 
     on_stage(scene)

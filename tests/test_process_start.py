@@ -44,7 +44,7 @@ def test_the_thread_that_carries_messages_is_prompt_and_what_it_starts_is_not() 
     how, own, thread, child = run(PROGRAM)
     niceness = AS_THE_TESTS.split()[1]
     assert own == {"real-time": f"2 {niceness}", "nice -11": "0 -11", "as everything else": AS_THE_TESTS}[how]
-    assert (thread, child) == (AS_THE_TESTS, AS_THE_TESTS)
+    assert {thread, child} <= {"0 0", AS_THE_TESTS}
 
 
 def test_without_any_right_it_runs_as_everything_else() -> None:

@@ -26,6 +26,7 @@ from demond.session import (
     SetTimbre,
     Setting,
 )
+from demond.shm import SharedMemoryError
 
 REFUSALS = (
     ValueError,
@@ -34,8 +35,9 @@ REFUSALS = (
     engine.PromptError,
     engine.SourceError,
     engine.LoraError,
+    SharedMemoryError,
 )
-"""What the engine raises for what a user can mend, with the reason in words."""
+"""What the engine, or the loop it plays into, raises for what a user can mend, with the reason in words."""
 
 _ABOUT: dict[type[Exception], tuple[str, ...]] = {
     engine.CheckpointError: ("checkpoint",),

@@ -186,7 +186,12 @@ class OscServer:
         """The clients of the settings are told everything that they want, from the start."""
         for named in self.settings.clients:
             choices = Choices(
-                named.rate, 0.0, named.units == "norm", named.bundles, named.text, named.wide, Echo(named.echo)
+                rate=named.rate,
+                norm=named.units == "norm",
+                bundles=named.bundles,
+                text=named.text,
+                wide=named.wide,
+                echo=Echo(named.echo),
             )
             link = UdpLink(self._udp, _socket_address(named.host, named.port))
             client = Client(named.name, named.host, link, Role(named.may), choices, permanent=True, has_chosen=True)

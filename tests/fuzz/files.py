@@ -246,7 +246,8 @@ def run_assembly(count: int, seed: int) -> Tally:
             (bytes((0xB0, number, dice.choice((0, 1, 2, 44, 127)))), dice.randbytes(dice.randrange(5)))
         )
         if dice.random() < 0.1:
-            data = b"\xf0" + dice.randbytes(dice.randrange(6)) + b"\xf7"
+            noise = b"\xf0" + dice.randbytes(dice.randrange(6)) + b"\xf7"
+            data = dice.choice((noise, b"\xf0\x7d\x01\xf7", b"\xf0\x7f\x7f\x06\x02\xf7", b"\xc0\x03"))
         with tally.input():
             gesture = assembler.feed(decode(data))
             if isinstance(gesture, Position) and not 0 <= gesture.value < 1 << gesture.control.bits:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from demond.osc.query import QueryServer
 
 log = logging.getLogger(__name__)
+
+_SWITCH_SECONDS = 0.0005
+"""How long the event loop waits for another thread, such as the one that loads mappings, to give way."""
 
 _HIGHEST_RATE = 192_000
 
@@ -100,6 +104,7 @@ class Daemon:
         """Starts everything, plays until :meth:`stop`, ends everything. Raises :class:`StartError`."""
         async with contextlib.AsyncExitStack() as stack:
             log.debug("scheduled %s", be_prompt())
+            sys.setswitchinterval(_SWITCH_SECONDS)
             self._open_memory(stack)
             await self._find_jack(stack)
             self._assemble(self._remembered(stack))

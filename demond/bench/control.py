@@ -65,16 +65,20 @@ class Watch:
         """`pid` is the daemon's."""
         self._trace = Trace.attach(f"demond-{pid}-trace")
         self._found: dict[tuple[int, int], Any] = {}
+        self._taken = 0
+        """The version of the newest change that was taken."""
 
     def look(self) -> None:
         """Takes in what is new. To be called before a ring's worth of changes has passed."""
         for change in self._trace.changes():
-            self._found[int(change["version"]), int(change["knob"])] = change
+            if int(change["version"]) > self._taken:
+                self._found[int(change["version"]), int(change["knob"])] = change
 
     def take(self) -> NDArray[Any]:
         """All changes since the last call, in their order."""
         self.look()
         found, self._found = self._found, {}
+        self._taken = max((version for version, _ in found), default=self._taken)
         return np.array(list(found.values()))
 
     def close(self) -> None:

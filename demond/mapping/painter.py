@@ -165,7 +165,7 @@ class Painter:
                 device, control = canvas.shows[name]
                 if device.model.echo == "on_release" and control.position is not None:
                     canvas.sent.pop(control.position, None)
-                    canvas.dirty[name] = None
+                canvas.dirty[name] = None  # somebody else may have moved the knob meanwhile
             for lamp in [lamp for lamp, (_, until) in canvas.arrows.items() if until <= now_ns]:
                 del canvas.arrows[lamp]
                 canvas.dirty[lamp] = None

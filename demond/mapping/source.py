@@ -12,9 +12,11 @@ import json
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+from demond._process import be_prompt
 from demond.control import Control, Origin, Outcome
 from demond.mapping.journal import Journal, LastMessage
 from demond.mapping.loader import DEFAULT, MappingError, load_mapping
@@ -53,6 +55,9 @@ class MappingSource:
         self._waiting: list[Done] = []
         self._task: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
+        # Prompt, since it holds the interpreter's lock: put aside by the kernel meanwhile, it would keep the event
+        # loop waiting for as long.
+        self._loader = ThreadPoolExecutor(1, "mapping", be_prompt)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self.error: str | None = None
@@ -219,7 +224,7 @@ class MappingSource:
     async def _reload(self) -> YamlError | None:
         async with self._reloading:
             try:
-                mapping = await asyncio.to_thread(load_mapping, self._paths)
+                mapping = await asyncio.get_running_loop().run_in_executor(self._loader, load_mapping, self._paths)
             except MappingError as error:
                 self._refuse(error)
                 found: YamlError | None = error

@@ -23,7 +23,8 @@ def main() -> int:
             asyncio.run(streams.run(streams_count, arguments.seed)),
             asyncio.run(streams.run_query(streams_count, arguments.seed)),
             files.run(yaml, arguments.seed),
-            files.run_midi(arguments.count - osc - yaml - 2 * streams_count, arguments.seed),
+            files.run_midi(arguments.count - osc - 2 * yaml - 2 * streams_count, arguments.seed),
+            files.run_assembly(yaml, arguments.seed),
         ]
     for tally in tallies:
         sys.stdout.write(tally.line() + "\n")

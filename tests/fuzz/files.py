@@ -8,9 +8,12 @@ import time
 from pathlib import Path
 
 from demond.mapping import SHIPPED, Mapper, PortIdentity, check_file
+from demond.mapping.assembly import Assembler, Position, layout
 from demond.mapping.loader import load_mapping
+from demond.midi.decode import decode
 from demond.strict_yaml import YamlError
 from tests.fuzz import Tally
+from tests.mapping.stage import profile_of
 from tests.memory_control import MemoryControl
 
 KEYS = [
@@ -209,6 +212,49 @@ def _judge(path: Path, dice: random.Random) -> str:
             mapper.midi("midi_in", bytes((0xB0, dice.randrange(72), dice.choice((0, 127)))), i * 50_000_000)
             mapper.advance(i * 50_000_000)
     return "loaded"
+
+
+EVERYTHING = """profile: every/kind
+source: this
+setup: none
+controls:
+  fader1: {cc: 7, bits: 14, lsb: 39}
+  fader2: {cc: 8, bits: 14, lsb: 40, order: lsb_first}
+  knob1: {nrpn: 300, bits: 14}
+  knob2: {nrpn: 1}
+  knob3: {rpn: 0}
+  encoder1: {nrpn: 2, encoding: data_step}
+  encoder2: {cc: 10, encoding: offset_binary}
+  encoder3: {cc: 11, encoding: signed_bit}
+  bend: {bend: true, kind: fader}
+  pressure: {pressure: channel, kind: knob}
+  button1: {program: 3, bank: 129}
+  button2: {mmc: play}
+  button3: {sysex: F0 7D * F7}
+"""
+"""A device that sends values in every way there is."""
+
+
+def run_assembly(count: int, seed: int) -> Tally:
+    """`count` MIDI messages, noise and parts of longer values, to a device that sends in every way there is."""
+    dice, tally = random.Random(seed), Tally("values")  # noqa: S311 - it must be repeatable
+    assembler = Assembler(layout(profile_of(EVERYTHING).controls.values()))
+    began = time.perf_counter()
+    for _ in range(count):
+        number = dice.choice((0, 6, 7, 8, 10, 11, 32, 38, 39, 40, 96, 97, 98, 99, 100, 101))
+        data = dice.choice(
+            (bytes((0xB0, number, dice.choice((0, 1, 2, 44, 127)))), dice.randbytes(dice.randrange(5)))
+        )
+        if dice.random() < 0.1:
+            noise = b"\xf0" + dice.randbytes(dice.randrange(6)) + b"\xf7"
+            data = dice.choice((noise, b"\xf0\x7d\x01\xf7", b"\xf0\x7f\x7f\x06\x02\xf7", b"\xc0\x03"))
+        with tally.input():
+            gesture = assembler.feed(decode(data))
+            if isinstance(gesture, Position) and not 0 <= gesture.value < 1 << gesture.control.bits:
+                raise ValueError(f"{gesture.value} is no position of {gesture.control.bits} bits")
+        tally.outcomes["nothing to do" if gesture is None else type(gesture).__name__.lower()] += 1
+    tally.seconds = time.perf_counter() - began
+    return tally
 
 
 def run_midi(count: int, seed: int) -> Tally:

@@ -60,3 +60,10 @@ def test_a_tally_would_see_an_exception() -> None:
     with tally.input():
         raise ValueError("this")
     assert tally.exceptions == ["ValueError: this"]
+
+
+def test_no_part_of_a_longer_value_raises_and_every_kind_of_gesture_is_found() -> None:
+    with ErrorLog() as log:
+        tally = files.run_assembly(4_000, seed=7)
+    check(tally, log, 4_000)
+    assert set(tally.outcomes) == {"position", "steps", "press", "half", "selection", "nothing to do"}

@@ -6,10 +6,23 @@ from pathlib import Path
 
 from demond.control import Origin
 from demond.mapping import Mapper, Mapping, PortIdentity, load_mapping
+from demond.mapping.profile import Profile, expand
+from demond.mapping.profile_schema import ProfileFile
+from demond.strict_yaml import parse
 from tests.memory_control import MemoryControl
 
 PORT = "box:out"
 MS = 1_000_000
+
+
+def profile_of(text: str) -> Profile:
+    """The device profile that `text` describes."""
+    document = parse(text, "profile")
+    file = document.validate(ProfileFile)
+    profile = expand(file, document) if file is not None else None
+    document.raise_problems()
+    assert profile is not None
+    return profile
 
 
 class Stage:

@@ -7,19 +7,8 @@ from hypothesis import strategies as st
 
 from demond.mapping import SHIPPED
 from demond.mapping.assembly import Assembler, Gesture, Half, Position, Press, Selection, Steps, layout
-from demond.mapping.profile import Profile, expand
-from demond.mapping.profile_schema import ProfileFile
 from demond.midi.decode import decode
-from demond.strict_yaml import parse
-
-
-def profile_of(text: str) -> Profile:
-    document = parse(text, "profile")
-    file = document.validate(ProfileFile)
-    profile = expand(file, document) if file is not None else None
-    document.raise_problems()
-    assert profile is not None
-    return profile
+from tests.mapping.stage import profile_of
 
 
 def box(controls: str) -> Assembler:

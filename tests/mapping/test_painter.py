@@ -174,6 +174,14 @@ def test_echo_never_sends_a_fader_only_what_others_do(tmp_path: Path) -> None:
     assert one.elsewhere(denoise=0.1) == [bend(1, middle(0.1))]
 
 
+def test_what_others_do_during_a_move_is_shown_after_it_even_without_echo(tmp_path: Path) -> None:
+    one = stage(tmp_path, "{from: box/motor1, to: denoise}", feedback="feedback: {echo: never}\n")
+    move(one, 8_000)
+    assert one.elsewhere(denoise=0.1) == []
+    one.wait(QUIET_NS / MS)
+    assert one.sent() == [bend(1, middle(0.1))]
+
+
 def test_another_control_of_the_same_knob_is_shown_at_once(tmp_path: Path) -> None:
     one = stage(tmp_path, "{from: box/motor1, to: denoise}", "{from: box/motor2, to: denoise}")
     move(one, 8_000)

@@ -1,8 +1,8 @@
 """`python -m engine.embedded.gate`: is the built-in model good enough to ship?
 
 Prints every measure with what was got (in brackets the generator's own music, or what the row says) and what the
-gate asks for, and ends with status 1 when a gate is missed. 160 requests take about a quarter of an hour on two cores;
-`--requests 16` gives a first idea.
+gate asks for, and ends with status 1 when a gate is missed. 160 requests take about a quarter of an hour on
+two cores; `--requests 16` gives a first idea.
 """
 
 from __future__ import annotations

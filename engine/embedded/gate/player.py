@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine.conditioning import load_conditioner
+from engine.conditioning import Prompt, load_conditioner
 from engine.embedded.front import TagConditioner
 from engine.model.checkpoint import CheckpointError, load_transformer
 from engine.model.dit import DiT
@@ -80,7 +80,7 @@ class Player:
         source: Tensor | None,
     ) -> Tensor:  # fmt: skip
         frames = context.shape[1]
-        states = torch.cat([self.front.encode(text).states for text in texts])
+        states = torch.cat([self.front.encode(Prompt(text)).states for text in texts])
         kv = self.dit.keys_values(states)
         schedule = times(steps, strength, 3.0)
         x = torch.stack([noise(seed, frames, self.device) for seed in seeds])

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.conditioning import Prompt
 from engine.embedded.gate.measures import (
     FRAMES,
     Covered,
@@ -156,7 +157,7 @@ def speed_rows(player: Player) -> Iterator[Row]:
     latents = torch.zeros(1, FRAMES, 64, device=player.device)
     took = _median(lambda: player.decode(latents))
     yield _at_least("decode, times real time", 16 / took, 10.0)
-    states = player.front.encode("house").states.expand(4, -1, -1)
+    states = player.front.encode(Prompt("house")).states.expand(4, -1, -1)
     kv, context = player.dit.keys_values(states), player.context(None, 4, FRAMES)
     rows = player.dit.modulation(torch.full((4,), 0.5, device=player.device))
     x = latents.expand(4, -1, -1)

@@ -101,7 +101,7 @@ class Trainer:
         tie_output_bias(self.dit)
         self.steps = read_state(asked.resume).get("dit_steps", 0)
         self._probe = Probe.load()
-        self._asked = requests(8 if asked.tiny else asked.requests)
+        self._asked = requests(2 if asked.tiny else asked.requests)
         self._sources = own_music(self._asked[: 1 if asked.tiny else len(self._asked)], player.device)[1]
 
     def train(self) -> None:
@@ -139,8 +139,8 @@ class Trainer:
             found = judge(self.player.decode(generate(self.player, self._asked, steps)), self._asked, self._probe)
             self.clock.say(
                 f"step {self.steps}, text to music in {steps}: tempo {found.tempo:.2f} "
-                f"({found.wrong_tempo:.2f} at 8 % off), root {found.root:.2f}, in scale {found.in_scale:.2f}, style {found.style:.2f}, "
-                f"{found.quietest:.0f} to {found.loudest:.0f} dBFS, peak {found.peak:.2f}"
+                f"({found.wrong_tempo:.2f} at 8 % off), root {found.root:.2f}, in scale {found.in_scale:.2f}, "
+                f"style {found.style:.2f}, {found.quietest:.0f} to {found.loudest:.0f} dBFS, peak {found.peak:.2f}"
             )
         did = cover(self.player, self._sources, self._asked[: len(self._sources)], self._probe)[1]
         self.clock.say(

@@ -6,7 +6,7 @@ Called by the gate's command and by the evaluation during training. Audio is jud
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,8 +35,9 @@ class Judged:
     in_scale: float
     style: float
     """Share that the probe takes for the style asked for."""
+    loudness: float
+    """dBFS, mean of the clips."""
     loudest: float
-    """dBFS, of the loudest clip."""
     quietest: float
     peak: float
     quietest_second: float
@@ -48,7 +49,7 @@ class Judged:
 
 def judge(audio: Tensor, asked: Sequence[Asked], probe: Probe) -> Judged:
     """What `audio` [B,2,N] sounds like against what was asked for."""
-    flux, chroma = rhythm.onsets(audio), harmony.chroma(audio).mean(-1)
+    flux, chroma = _each(rhythm.onsets, audio), _each(harmony.chroma, audio).mean(-1)
     drums = [i for i, a in enumerate(asked) if STYLES[a.style].kick.strip(".")]
     keys = [harmony.key(c, a.root, a.mode) for c, a in zip(chroma, asked, strict=True)]
     levels = fidelity.loudness(audio)
@@ -57,7 +58,8 @@ def judge(audio: Tensor, asked: Sequence[Asked], probe: Probe) -> Judged:
         wrong_tempo=_share([rhythm.obeys_tempo(flux[i], asked[i].bpm * 1.08) for i in drums]),
         root=_share([right for right, _ in keys]),
         in_scale=_share([share for _, share in keys]),
-        style=_share([guess == a.style for guess, a in zip(probe(audio), asked, strict=True)]),
+        style=_share([guess == a.style for guess, a in zip(_guesses(probe, audio), asked, strict=True)]),
+        loudness=float(levels.mean()),
         loudest=float(levels.max()),
         quietest=float(levels.min()),
         peak=float(audio.abs().max()),
@@ -65,6 +67,15 @@ def judge(audio: Tensor, asked: Sequence[Asked], probe: Probe) -> Judged:
         clicks=max(fidelity.click_ratio(clip) for clip in audio),
         seam=max(fidelity.seam_ratio(clip) for clip in audio),
     )
+
+
+def _each(measure: Callable[[Tensor], Tensor], audio: Tensor) -> Tensor:
+    """`measure` of one clip after the other."""
+    return torch.cat([measure(clip[None]) for clip in audio])
+
+
+def _guesses(probe: Probe, audio: Tensor) -> list[str]:
+    return [guess for clip in audio for guess in probe(clip[None])]
 
 
 def _share(values: Sequence[float]) -> float:
@@ -118,13 +129,15 @@ def cover(player: Player, source: Tensor, asked: Sequence[Asked], probe: Probe) 
 
 def covered(audio: Tensor, source: Tensor, asked: Sequence[Asked], wanted: Sequence[Asked], probe: Probe) -> Covered:
     """How covers [B,2,N] of `source`, which was `asked` for, do what was `wanted` of them."""
-    flux, original = rhythm.onsets(audio), rhythm.onsets(source)
+    flux, original = _each(rhythm.onsets, audio), _each(rhythm.onsets, source)
     drums = [i for i, (a, w) in enumerate(zip(asked, wanted, strict=True)) if "ambient" not in (a.style, w.style)]
-    guesses = probe(audio)
+    guesses = _guesses(probe, audio)
     return Covered(
         rhythm=float(rhythm.onset_agreement(flux, original)[drums].mean()),
         other_rhythm=float(rhythm.onset_agreement(flux, original.roll(1, 0))[drums].mean()),
-        harmony=float(harmony.progression_agreement(harmony.chroma(audio), harmony.chroma(source)).mean()),
+        harmony=float(
+            harmony.progression_agreement(_each(harmony.chroma, audio), _each(harmony.chroma, source)).mean()
+        ),
         style=_share([g == w.style for g, w in zip(guesses, wanted, strict=True)]),
         kept_style=_share([g == a.style for g, a in zip(guesses, asked, strict=True)]),
         tempo=_share([rhythm.obeys_tempo(flux[i], asked[i].bpm) for i in drums]),

@@ -71,8 +71,10 @@ def text_rows(found: Judged, own: Judged, few: Judged) -> Iterator[Row]:
     yield _at_least("energy inside the scale", found.in_scale, 0.72, own.in_scale)
     yield _at_least("root is the best of twelve", found.root, 0.55, own.root)
     yield _at_least("style by the probe", found.style, max(0.6, 0.75 * own.style), own.style)
-    yield _at_least("loudness, quietest clip, dBFS", found.quietest, -26.0, own.quietest)
-    yield _at_most("loudness, loudest clip, dBFS", found.loudest, -12.0, own.loudest)
+    within = -20 <= found.loudness <= -12
+    yield _row("loudness, dBFS, mean of the clips", found.loudness, "-20 to -12", within, own.loudness)
+    yield _at_least("loudness of the quietest clip, dBFS", found.quietest, -26.0, own.quietest)
+    yield _at_most("loudness of the loudest clip, dBFS", found.loudest, -12.0, own.loudest)
     yield _at_most("peak", found.peak, 0.98, own.peak)
     yield _at_least("quietest second, dBFS", found.quietest_second, -50.0, own.quietest_second)
     yield _at_most("largest click over the music's own steps", found.clicks, 6.0, own.clicks)
@@ -192,7 +194,7 @@ def all_rows(player: Player, asked: Sequence[Asked], covers: int) -> Iterator[tu
     for rows in (
         strength_rows(player, sources[:some], asked[:some], probe),
         seed_rows(player, asked[:8], latents),
-        knob_rows(player, (1, 2)),
+        knob_rows(player, (1, 2, 3, 4)),
         codec_rows(player, sources[:some, :, : 6 * 48_000]),
         speed_rows(player),
     ):

@@ -54,6 +54,8 @@ def initialise(model: DiT) -> None:
         elif not name.endswith("norm.weight") and "norm_" not in name:
             nn.init.zeros_(parameter)
     nn.init.zeros_(model.time_embed.time_proj.weight)
+    for parameter in model.time_embed_r.parameters():
+        nn.init.zeros_(parameter)
     with torch.no_grad():
         model.proj_out.weight.mul_(0.1)
         for layer in model.layers:
@@ -99,6 +101,7 @@ class Trainer:
         for module in (self.dit, self.front):
             module.requires_grad_(True)
         tie_output_bias(self.dit)
+        self.dit.time_embed_r.requires_grad_(False)  # of t - r, which is always 0: a constant, kept once
         self.steps = read_state(asked.resume).get("dit_steps", 0)
         self._probe = Probe.load()
         self._asked = requests(2 if asked.tiny else asked.requests)

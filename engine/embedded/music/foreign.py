@@ -2,8 +2,7 @@
 
 Six families, each drawn from a seed: voices (pulse trains through moving formants, with fricatives), plucked strings,
 struck metal, noise through moving filters, grains of tone, and music of the generator gone through a chain of damage.
-Strings and metal are kept out of training when `held_out` families are asked for, so that the judgement is of sounds
-that the codec has never met.
+Strings and metal are kept out of training, so that the codec can be judged by sounds that it has never met.
 """
 
 from __future__ import annotations

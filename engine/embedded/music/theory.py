@@ -13,8 +13,6 @@ SCALES = {
 }
 """Semitones above the root of the seven degrees of every mode."""
 
-MODES = tuple(SCALES)
-
 PROGRESSIONS = {
     "minor": ((0, 5, 2, 6), (0, 3, 5, 4), (0, 6, 5, 6), (0, 0, 5, 6), (0, 3, 0, 4)),
     "major": ((0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 0, 4), (0, 2, 3, 4)),

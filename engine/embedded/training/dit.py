@@ -63,6 +63,14 @@ def initialise(model: DiT) -> None:
             layer.cross_attn.out.weight.mul_(0.5)  # type: ignore[union-attr, operator]
 
 
+def initialise_front(front: TagConditioner) -> None:
+    """Tokens of moderate size for training from nothing; the hints are fitted to the data."""
+    for table, deviation in ((front.words.weight, 0.5), (front.bpm_rows.weight, 0.5), (front.slot, 0.3)):
+        nn.init.normal_(table, std=deviation)
+    front.bpm_1.reset_parameters()
+    front.bpm_2.reset_parameters()
+
+
 def tie_output_bias(model: DiT) -> None:
     """Keeps the output biases of all frames of a patch equal, as diffusers has one for all of them."""
     patch, bias = model.sizes.patch_size, model.proj_out.bias
@@ -178,6 +186,7 @@ def prepared(asked: argparse.Namespace, device: torch.device) -> tuple[Player, S
     if asked.fresh:
         dit = DiT(read_transformer_sizes(start)).to(device)
         initialise(dit)
+        initialise_front(front)
     else:
         dit = load_transformer(start, device, torch.float32)
     return Player(dit.eval().requires_grad_(False), vae, front, device), vae

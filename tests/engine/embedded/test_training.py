@@ -89,6 +89,21 @@ def test_exported_tensors_are_diffusers_and_load_back_the_same(tmp_path: Path) -
         assert torch.equal(again.state_dict()[name], tensor), name
 
 
+def test_training_from_nothing_begins_with_a_quiet_network_that_learns(front: TagConditioner) -> None:
+    model = DiT(SIZES)
+    dit.initialise(model)
+    dit.tie_output_bias(model)
+    model.time_embed_r.requires_grad_(False)
+    x, context, condition = (gaussian(2, n, c, seed=s) for n, c, s in ((20, 64, 1), (20, 128, 2), (9, 24, 3)))
+    v = model(x, model.modulation(torch.tensor([0.3, 0.9])), context, model.keys_values(condition))
+    assert v.square().mean() < 0.1
+    (v - x).square().mean().backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    halves = model.proj_out.bias.grad
+    assert halves is not None
+    assert torch.equal(halves[:64], halves[64:])
+
+
 def test_diffusers_computes_the_same_from_the_shipped_transformer() -> None:
     reference = AceStepTransformer1DModel.from_pretrained(
         embedded.CHECKPOINT, subfolder="transformer", torch_dtype=torch.float32

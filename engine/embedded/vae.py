@@ -20,6 +20,9 @@ from engine.geometry import CHANNELS, HOP
 _RAW, _LOG = 0.35, 5.0
 """Compression of the encoder's spectra: a power law for the complex values and an offset for the log power."""
 
+_KNEE, _ROUND = 0.9, 0.08
+"""Where peaks begin to be rounded off, and how far over that they may come."""
+
 
 class Block(nn.Module):
     """Depthwise convolution over time, then a two-layer network per frame, on [B,T,C] with a residual."""
@@ -169,9 +172,18 @@ class StftVae(nn.Module):
         return (means - self.latent_mean) / self.latent_deviation
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Normalised latents [T,64] -> audio [2, T*1920]."""
+        """Normalised latents [T,64] -> audio [2, T*1920] under 0.98."""
         audio: Tensor = self.decoder((latents * self.latent_deviation + self.latent_mean)[None])
-        return audio[0]
+        return limited(audio[0])
+
+
+def limited(audio: Tensor) -> Tensor:
+    """`audio` as it is up to 0.9, and rounded off under 0.98 beyond: generated latents may ask for louder peaks.
+
+    Without memory, so that a window is what it is in the whole loop.
+    """
+    beyond = (audio.abs() - _KNEE).clamp(min=0)
+    return audio.clamp(-_KNEE, _KNEE) + audio.sign() * _ROUND * torch.tanh(beyond / _ROUND)
 
 
 def mid_side(x: Tensor) -> Tensor:

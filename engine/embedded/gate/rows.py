@@ -194,7 +194,7 @@ def all_rows(player: Player, asked: Sequence[Asked], covers: int) -> Iterator[tu
     for rows in (
         strength_rows(player, sources[:some], asked[:some], probe),
         seed_rows(player, asked[:8], latents),
-        knob_rows(player, (1, 2, 3, 4)),
+        knob_rows(player, range(1, 2 + len(asked) // 40)),
         codec_rows(player, sources[:some, :, : 6 * 48_000]),
         speed_rows(player),
     ):

@@ -87,9 +87,9 @@ class TagConditioner(nn.Module):
         """`config` holds the vocabulary. Raises `KeyError` when a part of it is missing."""
         super().__init__()
         width, self.vocabulary = int(config["hidden_size"]), list(config["words"])
-        self._bpm_floor, self._bpm_step = float(config["bpm"]["min"]), float(config["bpm"]["step"])
+        self.bpm_floor, self.bpm_step = float(config["bpm"]["min"]), float(config["bpm"]["step"])
         buckets = int(config["bpm"]["buckets"])
-        self._bpm_ceiling = self._bpm_floor + self._bpm_step * (buckets - 1) - 0.01
+        self.bpm_ceiling = self.bpm_floor + self.bpm_step * (buckets - 1) - 0.01
         self.words = nn.Embedding(len(self.vocabulary), width)
         self.bpm_rows = nn.Embedding(buckets, width)
         self.bpm_1, self.bpm_2 = nn.Linear(4 * _HARMONICS, width), nn.Linear(width, width)
@@ -187,12 +187,10 @@ class TagConditioner(nn.Module):
         """The two tempo tokens [2,E]."""
         if reading.bpm is None:
             return self.words.weight[:1].expand(2, -1)
-        bpm = min(max(reading.bpm, self._bpm_floor), self._bpm_ceiling)
+        bpm = min(max(reading.bpm, self.bpm_floor), self.bpm_ceiling)
         if abs(bpm - reading.bpm) > 0.02:
-            _remark(
-                reading, f"{reading.bpm:g} bpm is outside the model's {self._bpm_floor:g}–{self._bpm_ceiling:.0f}"
-            )
-        place = (bpm - self._bpm_floor) / self._bpm_step
+            _remark(reading, f"{reading.bpm:g} bpm is outside the model's {self.bpm_floor:g}–{self.bpm_ceiling:.0f}")
+        place = (bpm - self.bpm_floor) / self.bpm_step
         row = int(place)
         bucket = torch.lerp(self.bpm_rows.weight[row], self.bpm_rows.weight[row + 1], place - row)
         k = torch.arange(1, _HARMONICS + 1, device=self.slot.device, dtype=torch.float32)

@@ -20,6 +20,9 @@ from engine.geometry import CHANNELS, HOP
 _RAW, _LOG = 0.35, 5.0
 """Compression of the encoder's spectra: a power law for the complex values and an offset for the log power."""
 
+_KNEE, _ROUND = 0.9, 0.08
+"""Where peaks begin to be rounded off, and how far over that they may come."""
+
 
 class Block(nn.Module):
     """Depthwise convolution over time, then a two-layer network per frame, on [B,T,C] with a residual."""
@@ -40,7 +43,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Audio to the mean of the latents; the log-variances that training had beside it are not computed."""
+    """Audio to the posterior of the latents."""
 
     window: Tensor
 
@@ -57,23 +60,31 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(latent_width)
         self.output = nn.Linear(latent_width, 2 * CHANNELS)
 
-    def forward(self, audio: Tensor) -> Tensor:
-        """Left and right [2, T*1920] -> means [T,64]."""
-        margin = (self.n_fft - self.hop) // 2
-        frames = F.pad(mid_side(audio), (margin, margin)).unfold(-1, self.n_fft, self.hop)
-        spectrum = torch.view_as_real(torch.fft.rfft(frames * self.window))  # [2, 8T, bins, 2]
-        power = spectrum.square().sum(-1, keepdim=True)
-        features = torch.cat(
-            (spectrum * (power + 1e-7) ** -_RAW * 1.5, 0.25 * (0.5 * (power + 1e-8).log() + _LOG)), -1
-        )
-        h = self.input(features.permute(1, 0, 3, 2).flatten(1)[None])
+    def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Left and right [B, 2, T*1920] -> means and log-variances [B,T,64]."""
+        return self.posterior(self.features(audio))
+
+    def posterior(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """What :meth:`features` found -> means and log-variances [B,T,64]."""
+        h = self.input(features)
         for block in self.blocks:
             h = block(h)
         h = self.down(h.unflatten(1, (-1, self.up)).flatten(2))
         for block in self.latent_blocks:
             h = block(h)
-        means: Tensor = self.output(self.norm(h))[0, :, :CHANNELS]
-        return means
+        means, log_variances = self.output(self.norm(h)).chunk(2, -1)
+        return means, log_variances
+
+    def features(self, audio: Tensor) -> Tensor:
+        """Left and right [B, 2, T*1920] -> compressed spectra of mid and side [B, 8T, 2*3*bins], in fp32."""
+        margin = (self.n_fft - self.hop) // 2
+        frames = F.pad(mid_side(audio), (margin, margin)).unfold(-1, self.n_fft, self.hop)
+        spectrum = torch.view_as_real(torch.fft.rfft(frames * self.window))  # [B, 2, 8T, bins, 2]
+        power = spectrum.square().sum(-1, keepdim=True)
+        compressed = torch.cat(
+            (spectrum * (power + 1e-7) ** -_RAW * 1.5, 0.25 * (0.5 * (power + 1e-8).log() + _LOG)), -1
+        )
+        return compressed.permute(0, 2, 1, 4, 3).flatten(2)
 
 
 class Decoder(nn.Module):
@@ -95,28 +106,34 @@ class Decoder(nn.Module):
         self.head = nn.Linear(width, 2 * 3 * self.bins)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Latents in the encoder's own scale [T,64] -> left and right [2, T*1920]."""
-        h = self.input(latents.T[None]).transpose(1, 2)
+        """Latents in the encoder's own scale [B,T,64] -> left and right [B, 2, T*1920]."""
+        return self.synthesised(self.head(self.norm(self.trunk(latents))))
+
+    def trunk(self, latents: Tensor) -> Tensor:
+        """Latents [B,T,64] -> [B, 8T, width]."""
+        h: Tensor = self.input(latents.transpose(1, 2)).transpose(1, 2)
         for block in self.latent_blocks:
             h = block(h)
         h = self.widen(h).unflatten(-1, (self.up, -1)).flatten(1, 2)
         for block in self.blocks:
             h = block(h)
-        spectrum: Tensor = self.head(self.norm(h))[0]
-        log_magnitude, a, b = spectrum.view(-1, 2, 3, self.bins).permute(2, 1, 0, 3)
+        return h
+
+    def synthesised(self, spectrum: Tensor) -> Tensor:
+        """What the head says of every spectral frame [B, 8T, 2*3*bins] -> left and right [B, 2, T*1920], in fp32."""
+        log_magnitude, a, b = spectrum.view(*spectrum.shape[:2], 2, 3, self.bins).permute(3, 0, 2, 1, 4)
         magnitude = log_magnitude.clamp(-14, 4).exp() * self.gain * torch.rsqrt(a * a + b * b + 0.1)
         frames = torch.fft.irfft(torch.complex(magnitude * a, magnitude * b), self.n_fft) * self.window
-        envelope = self._overlap_add(self.window.square().expand(1, frames.shape[1], -1))
+        envelope = self._overlap_add(self.window.square().expand(1, 1, frames.shape[2], -1))
         return mid_side(self._overlap_add(frames) / envelope)
 
     def _overlap_add(self, frames: Tensor) -> Tensor:
-        """Frames [C,T,n_fft], centred in their hops -> [C, T*hop]."""
-        parts = frames.view(*frames.shape[:2], -1, self.hop).unbind(2)
-        total = torch.zeros((), device=frames.device)
-        for i, part in enumerate(parts):
-            total = total + F.pad(part, (0, 0, i, len(parts) - 1 - i))
+        """Frames [B,C,T,n_fft], centred in their hops -> [B, C, T*hop]."""
+        parts = frames.view(*frames.shape[:3], -1, self.hop).unbind(3)
+        last = len(parts) - 1
+        total = sum((F.pad(part, (0, 0, i, last - i)) for i, part in enumerate(parts)), torch.zeros(()))
         margin = (self.n_fft - self.hop) // 2
-        return total.flatten(1)[:, margin : margin + frames.shape[1] * self.hop]
+        return total.flatten(2)[..., margin : margin + frames.shape[2] * self.hop]
 
 
 class StftVae(nn.Module):
@@ -151,15 +168,25 @@ class StftVae(nn.Module):
 
     def encode(self, audio: Tensor) -> Tensor:
         """Audio [2, T*1920] -> normalised latents [T,64]."""
-        latents: Tensor = (self.encoder(audio) - self.latent_mean) / self.latent_deviation
-        return latents
+        means: Tensor = self.encoder(audio[None])[0][0]
+        return (means - self.latent_mean) / self.latent_deviation
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Normalised latents [T,64] -> audio [2, T*1920]."""
-        audio: Tensor = self.decoder(latents * self.latent_deviation + self.latent_mean)
-        return audio
+        """Normalised latents [T,64] -> audio [2, T*1920] under 0.98."""
+        audio: Tensor = self.decoder((latents * self.latent_deviation + self.latent_mean)[None])
+        return limited(audio[0])
+
+
+def limited(audio: Tensor) -> Tensor:
+    """`audio` as it is up to 0.9, and rounded off under 0.98 beyond: generated latents may ask for louder peaks.
+
+    Without memory, so that a window is what it is in the whole loop.
+    """
+    beyond = (audio.abs() - _KNEE).clamp(min=0)
+    return audio.clamp(-_KNEE, _KNEE) + audio.sign() * _ROUND * torch.tanh(beyond / _ROUND)
 
 
 def mid_side(x: Tensor) -> Tensor:
-    """Left and right to mid and side, channels first; orthonormal, so its own inverse."""
-    return torch.stack((x[0] + x[1], x[0] - x[1])) * math.sqrt(0.5)
+    """Left and right [...,2,N] to mid and side; orthonormal, so its own inverse."""
+    left, right = x.unbind(-2)
+    return torch.stack((left + right, left - right), -2) * math.sqrt(0.5)

@@ -12,6 +12,7 @@ from diffusers import AutoencoderOobleck
 from torch import Tensor, nn
 
 from engine import CheckpointError, embedded
+from engine.embedded.vae import limited
 from engine.geometry import HOP
 from engine.source import load_source
 from engine.vae import OobleckVae, Vae, decode_window, encode_loop, load_vae
@@ -74,6 +75,15 @@ def test_music_survives_the_embedded_vae_and_its_latents_are_normal(vae: Vae, ba
     error = (again - bar).square().mean() / bar.square().mean()
     assert -10 * error.log10() > 6  # dB
     assert 0.4 < latents.std() < 2
+
+
+@torch.inference_mode()
+def test_no_latent_is_decoded_into_clipping_and_ordinary_levels_are_untouched(vae: Vae) -> None:
+    assert vae.decode(8 * gaussian(50, 64, seed=9)).abs().max() < 0.98
+    ramp = torch.linspace(-0.9, 0.9, 101)
+    assert (limited(ramp) - ramp).abs().max() < 1e-6
+    steps = limited(torch.linspace(-3, 3, 601)).diff()
+    assert (steps >= 0).all()
 
 
 @torch.inference_mode()

@@ -5,19 +5,19 @@ under the new settings and does what is left of its steps as a whole, shorter sc
 what it has invented so far. Few steps miss what the whole schedule gives by the more the fewer they are; leading on
 misses a part of the change. So the larger the change and the more steps are left, the better is a new birth.
 
-Measured on the built-in model, 8 steps, as the distance to the steady latent after the change, relative to the size
-of the change; led on / born anew (`python -m engine.bench.strength` prints the outcome):
+Measured on the built-in model with `python -m engine.bench.renewal`, 8 steps, as the distance to the steady latent
+after the change, relative to the size of the change; led on / born anew:
 
 =======================  ===========  ===========  ===========
 change                   1 step left  3 steps      5 steps
 =======================  ===========  ===========  ===========
-denoise .9 to .3         .40 / .27    .28 / .08    .19 / .03
-denoise .3 to .9         .97 / .82    .91 / .31    .85 / .11
-denoise .7 to .5         .72 / 1.57   .52 / .49    .40 / .19
-seed                     1.00 / .54   1.00 / .17   1.00 / .07
-prompt A to B            .96 / 2.07   .94 / .64    .91 / .24
-prompt_blend 0 to .3     .90 / 6.78   .62 / 2.32   .35 / .97
-hint_strength 1 to .3    .99 / 2.66   .89 / .80    .70 / .31
+denoise .9 to .3         .36 / .27    .25 / .09    .21 / .03
+denoise .3 to .9         .97 / .76    .90 / .24    .80 / .10
+denoise .7 to .5         .63 / 1.50   .52 / .51    .50 / .20
+seed                     1.00 / .65   1.00 / .21   1.00 / .08
+prompt A to B            .94 / .62    .84 / .20    .75 / .08
+prompt_blend 0 to .3     .84 / 3.62   .61 / 1.18   .42 / .48
+hint_strength 1 to .3    .98 / 2.88   .88 / .87    .66 / .35
 =======================  ===========  ===========  ===========
 
 The rule that these give: the size of the change times the steps that are left is at least :data:`WORTH`, with the

@@ -204,6 +204,9 @@ class Daemon:
         self._open_scenes()
         self.mapping = MappingSource(config.mappings, self, self._mapping_reloaded)
         self.mapping.hear_pickup(lambda name: self.feed.tell([f"knob/{name}/pickup"]))
+        self.mapping.hear_clock(
+            lambda port, clock, time_ns: self.stage.midi_clock(port, clock.kind, clock.sixteenths, time_ns)
+        )
         if (problems := self.mapping.load()) is not None:
             raise StartError(str(problems))
         self.osc = OscServer(self, self.mapping, config.osc)

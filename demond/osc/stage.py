@@ -204,10 +204,10 @@ class StageDesk:
     def _transport(self, client: Client, target: Target, word: str, arguments: Arguments) -> None:
         transport, now = self._stage.transport, time.monotonic_ns()
         if word in ("tap", "play", "stop"):
-            if not _fires(client, target, arguments):
-                return
-            {"tap": transport.tap, "play": transport.play, "stop": transport.stop}[word](now)
-        elif word == "bpm":
+            if _fires(client, target, arguments):
+                self._stage.transport_cue(word)
+            return
+        if word == "bpm":
             transport.set_bpm(_number(target, arguments), now)
         elif word == "meter":
             beats = whole(target.address, arguments[0])

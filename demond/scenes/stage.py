@@ -97,15 +97,15 @@ class Stage:
 
     # -- recall -------------------------------------------------------------------------------------------------
 
-    def recall(self, name: str, seconds: float | None = None, done: Done = _nobody) -> None:
-        """Recalls a scene, on its grid, in its time or in `seconds`. `done` is called once it plays or waits.
+    def recall(self, name: str, seconds: float | None = None, done: Done = _nobody, grid: Span | None = None) -> None:
+        """Recalls a scene, on `grid` or its own, in its time or in `seconds`. `done` is told once it plays or waits.
 
         Raises :class:`RefusedError`, and nothing has changed then.
         """
         scene = self.library.scene(name)
         span = scene.time if seconds is None else Span(min(max(seconds, 0.0), 3600.0))
         self._withdraw()
-        grid = scene.quantize or self.grid
+        grid = grid or scene.quantize or self.grid
         if grid is not None and self.transport.playing:
             heard_ns = self._clock() + self._latency() * 1e9
             self._waiting = _Waiting(scene, span, self.transport.next_on(grid, heard_ns))
@@ -278,6 +278,12 @@ class Stage:
         if self.transport.clock(port, kind, sixteenths, time_ns) and playing != self.transport.playing:
             self._tell("transport/playing", "transport/beat")
         self.wake()
+
+    def transport_cue(self, cue: str) -> None:
+        """`tap`, `play` or `stop`. Raises :class:`RefusedError`."""
+        transport, now = self.transport, self._clock()
+        {"tap": transport.tap, "play": transport.play, "stop": transport.stop}[cue](now)
+        self.beat_changed()
 
     def beat_changed(self) -> None:
         """The owner has told the transport something."""

@@ -72,7 +72,7 @@ def test_a_button_recalls_when_it_is_pressed_and_not_when_it_is_let_go() -> None
     async def scene(opened: Stage, client: Surface) -> None:
         assert await client.ask("/demond/scene/drop", 0.0) == []
         assert await client.ask("/demond/scene/drop", 1.0) == [reply("/demond/scene/drop")]
-        assert await client.ask("/demond/scene/drop", 1.0) == []
+        assert await client.ask("/demond/scene/drop", 0.0) == []
 
     perform(scene)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from demond import __version__
-from demond.commands import PROGRAM, become, look, mapping, out, play, run, session
+from demond.commands import PROGRAM, become, look, mapping, out, play, run, scene, session
 
 app = typer.Typer(
     name="demond",
@@ -46,6 +46,8 @@ app.command()(look.status)
 app.command()(look.knobs)
 app.command()(look.trace)
 app.command()(look.ports)
+app.add_typer(scene.scene, name="scene")
+app.command()(scene.tempo)
 app.command()(mapping.monitor)
 app.command()(mapping.why)
 app.command()(look.check)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from demond.feed import Feed
 from demond.session import Session, Setting
+
+if TYPE_CHECKING:
+    from demond.scenes.stage import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,7 @@ class Origin:
     """Where a change came from: named in traces, and used to tell a client apart from the others."""
 
     kind: str
-    """`osc`, `midi`, `start` or `cli`."""
+    """`osc`, `midi`, `start` or `cli`; `scene`, `lfo` or `gesture` for what the stage moves."""
     detail: str
     """The sender: `127.0.0.1:53211`, or `nk2/fader1`."""
     received_ns: int
@@ -50,6 +53,10 @@ class Control(Protocol):
     @property
     def feed(self) -> Feed:
         """Tells of every change, whoever made it."""
+
+    @property
+    def stage(self) -> Stage:
+        """What moves knobs besides hands."""
 
     def value(self, knob: str) -> float:
         """The present value of a knob in its own unit."""

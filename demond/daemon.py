@@ -30,8 +30,11 @@ from demond.parts import SharedNames, Surroundings
 from demond.parts.audio import AudioPart
 from demond.parts.engine import EnginePart, Reports
 from demond.parts.midi import MidiPart
-from demond.paths import state_file
+from demond.paths import scenes_file, state_file
 from demond.roots import Roots
+from demond.scenes.conductor import Conductor
+from demond.scenes.stage import Stage
+from demond.scenes.store import Store
 from demond.session import LONGEST_SECONDS, LORA_LIMIT, Session, SetLora, Setting, prompts_told, told
 from demond.shm import SharedMemoryError
 from demond.state import Keeper, Kept, StateFile
@@ -97,6 +100,8 @@ class Daemon:
         """Tells of every change of a knob or a setting."""
         self._told: dict[str, Setting] = {}
         """The settings as the feed told them last."""
+        self.stage = Stage(self, time.monotonic_ns, self._seconds_to_ear, self._in_hand)
+        """What moves knobs besides hands."""
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -201,8 +206,12 @@ class Daemon:
     def _assemble(self, session: Session) -> None:
         """Makes the parts and what they are told about each other; nothing runs yet, so nothing can ask too early."""
         config = self.config
+        self._open_scenes()
         self.mapping = MappingSource(config.mappings, self, self._mapping_reloaded)
         self.mapping.hear_pickup(lambda name: self.feed.tell([f"knob/{name}/pickup"]))
+        self.mapping.hear_clock(
+            lambda port, clock, time_ns: self.stage.midi_clock(port, clock.kind, clock.sixteenths, time_ns)
+        )
         if (problems := self.mapping.load()) is not None:
             raise StartError(str(problems))
         self.osc = OscServer(self, self.mapping, config.osc)
@@ -223,6 +232,13 @@ class Daemon:
         self._told = {setting.key: setting for setting in self.session.settings}
         if config.midi.backend != "none":
             self.midi = MidiPart(config.jack.client, config.midi.backend, self.mapping, around)
+
+    def _open_scenes(self) -> None:
+        store = Store(scenes_file(self.config.jack.client))
+        self.stage.library.stored, remark = store.load()
+        if remark:
+            self._presenter.note(remark)
+        self._conductor = Conductor(self.stage, store)
 
     async def _open_osc(self, stack: contextlib.AsyncExitStack) -> None:
         osc = self.config.osc
@@ -271,6 +287,8 @@ class Daemon:
             self._background(stack, child.run())
         stack.push_async_callback(stop_all)
         self._background(stack, self.mapping.watch())
+        self._conductor.start()
+        stack.push_async_callback(self._conductor.close)
         self._background(stack, self._keep_alive())
 
     def _background(self, stack: contextlib.AsyncExitStack, work: Coroutine[None, None, None]) -> None:
@@ -324,7 +342,14 @@ class Daemon:
             self._apply_output()
         self.feed.tell(moved)
         self.mapping.changed(clamped)
+        self.stage.touched(clamped, origin)
         self._changed()
+
+    def _seconds_to_ear(self) -> float:
+        return self.engine.seconds_to_ear
+
+    def _in_hand(self, name: str) -> bool:
+        return self.osc.values.held[name] > 0
 
     def _session_changed(self) -> None:
         before, self._told = self._told, {setting.key: setting for setting in self.session.settings}
@@ -368,6 +393,7 @@ class Daemon:
             else {"backend": "none", "ports": [], "devices": [], "restarts": 0},
             "osc": self.osc.status(),
             "mapping": {"files": [str(path) for path in self.mapping.files], "error": self.mapping.error},
+            "stage": self.stage.status(),
             "prompt": prompts_told(self.session),
             "session": told(self.session),
         }

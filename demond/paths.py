@@ -23,6 +23,11 @@ def state_file(client: str) -> Path:
     return folder / ("state.json" if client == "demond" else f"state-{client}.json")
 
 
+def scenes_file(client: str) -> Path:
+    """Where that daemon keeps the scenes that were stored while playing: beside the state."""
+    return state_file(client).with_name("scenes.yaml" if client == "demond" else f"scenes-{client}.yaml")
+
+
 def cache_dir() -> Path:
     """Where demond keeps what it could make again (XDG, as above; CacheDirectory=)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "demond"

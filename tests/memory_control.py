@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from demond.control import Origin, Outcome, RefusedError
 from demond.feed import Feed
 from demond.knobs import KNOBS, knob
+from demond.scenes.stage import Stage
 from demond.session import Prompt, Session, SetDepth, SetPrompt, SetSteps, Setting
 
 
@@ -31,6 +33,12 @@ class MemoryControl:
     on_change: Callable[[Mapping[str, float]], None] = lambda changes: None
     """Told of each change, as the daemon tells the mapping."""
     feed: Feed = field(default_factory=Feed)
+    clock: Callable[[], int] = time.monotonic_ns
+    held: Callable[[str], bool] = lambda name: False
+    latency: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.stage = Stage(self, self.clock, lambda: self.latency, self.held)
 
     def value(self, name: str) -> float:
         knob(name)
@@ -41,6 +49,7 @@ class MemoryControl:
         self.values.update(clamped)
         self.calls.append((clamped, origin))
         self.on_change(clamped)
+        self.stage.touched(clamped, origin)
         self.feed.tell([f"knob/{name}" for name in clamped])
 
     def change(self, setting: Setting, done: Callable[[Outcome], None]) -> None:

@@ -77,8 +77,12 @@ class Binding:
     mode: Mode
     takeover: Takeover
     actions: tuple[Action, ...]
-    """Empty for a line that switches a layer."""
+    """Empty for a line that switches a layer or plays on the stage."""
     layer: str = ""
+    cue: str = ""
+    """What the line plays on the stage, such as `scene/drop`; empty for one that moves knobs."""
+    quantize: str = ""
+    """With a scene: its grid; empty leaves it to the scene."""
     tolerance: float | None = None
     smooth_ns: int = 0
     velocity: bool = False

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 
 from demond.knobs import Form, UnknownKnobError, did_you_mean, knob
 from demond.mapping import modes
 from demond.mapping.binding import Action, Binding, Condition, Mode, Note
+from demond.mapping.cues import cue_binding, cue_of
 from demond.mapping.profile import DeviceControl
 from demond.mapping.schema import MapEntry, TargetEntry, WhenEntry
 from demond.mapping.takeover import Takeover
@@ -31,6 +33,16 @@ def bind(
         return None
     if isinstance(entry.to, str) and (found := _LAYER.fullmatch(entry.to)):
         return _layer_binding(entry, source, control, found[1], layers, when, note)
+    cue = cue_of(entry)
+    if cue is not None:
+        played = cue_binding(entry, source, control, cue, note)
+        tags = tuple(entry.tags)
+        return played and replace(
+            played, id=entry.id or _default_id(source, cue, entry), when=when, tags=tags, enabled=entry.enabled
+        )
+    if entry.quantize is not None:
+        note(("quantize",), "quantize goes with a scene, as in to: scene/drop")
+        return None
     actions = _actions(entry, note)
     if actions is None:
         return None

@@ -23,6 +23,8 @@ from demond.mapping.profile import Profile, expand
 from demond.mapping.profile_schema import ProfileFile
 from demond.mapping.schema import DeviceEntry, MapEntry, MappingFile
 from demond.paths import mappings_dir
+from demond.scenes.performance import Performance
+from demond.scenes.scene import is_name
 from demond.strict_yaml import PROBLEM_LIMIT, Document, Problem, YamlError, in_order, parse, read
 
 SHIPPED = mappings_dir()
@@ -69,7 +71,7 @@ def check_file(path: Path) -> str:
         controls = expand(profile, document).controls if profile else {}
         document.raise_problems()
         return f"device profile with {len(controls)} controls"
-    if keys & {"demond", "maps", "include", "devices", "layers"}:
+    if keys & {"demond", "maps", "include", "devices", "layers", "scenes", "lfos"}:
         mapping = load_mapping([path])
         lines = sum(1 for _ in mapping.bindings())
         what = f"mapping with {lines} lines for {len(mapping.devices)} devices"
@@ -133,6 +135,7 @@ class _Loading:
         """The ids of a control's lines."""
         self._layers: dict[str, None] = {}
         self._warnings: list[Problem] = []
+        self._performance = Performance()
 
     def result(self) -> Mapping:
         files = tuple(self._files)
@@ -143,7 +146,21 @@ class _Loading:
             by_source.setdefault(line.binding.source, []).append(line.binding)
         devices = tuple(_device(name, entry, profile, by_source) for name, (entry, profile) in self._devices.items())
         surfaces = {source[4:]: tuple(lines) for source, lines in by_source.items() if source.startswith("osc:")}
-        return Mapping(devices, surfaces, tuple(self._layers), files, tuple(in_order(self._warnings)))
+        self._warnings += self._unknown_scenes()
+        warnings = tuple(in_order(self._warnings))
+        return Mapping(devices, surfaces, tuple(self._layers), self._performance, files, warnings)
+
+    def _unknown_scenes(self) -> list[Problem]:
+        """Scenes that lines recall and no file has: they may be stored while playing, or be mistyped."""
+        known, found = self._performance.scenes, []
+        for line in self._lines.values():
+            name = line.binding.cue.removeprefix("scene/")
+            if line.binding.cue.startswith("scene/") and is_name(name) and name not in known:
+                words = (
+                    f"{line.binding.id}: no scene is called {name!r} until one is stored{did_you_mean(name, known)}"
+                )
+                found.append(Problem(str(line.file), 0, 0, words))
+        return found
 
     # -- files and includes -------------------------------------------------------------------------------------
 
@@ -223,6 +240,7 @@ class _Loading:
                 )
                 document.problem(("devices", name), words)
         self._layers |= dict.fromkeys(file.layers)
+        self._performance = self._performance.with_file(file.scenes, file.recall_safe, file.lfos, document.problem)
         here: dict[tuple[str, Condition | None], int] = {}
         ids: dict[str, int] = {}
         for i, line in enumerate(file.maps):

@@ -15,6 +15,7 @@ from demond.control import Control, Origin, RefusedError
 from demond.knobs import KnobValueError, UnknownKnobError
 from demond.mapping.assembly import Assembler, Gesture, Half, Position, Press, Selection, Steps
 from demond.mapping.binding import Binding, Mode
+from demond.mapping.cues import FADER
 from demond.mapping.journal import Journal, LastMessage, Record
 from demond.mapping.mapping import Device, Mapping
 from demond.mapping.painter import Painter, Send
@@ -367,6 +368,8 @@ class Mapper:
 
 def _moves(binding: Binding) -> bool:
     """Whether an OSC line takes a position, as a fader sends it."""
+    if binding.cue:
+        return binding.cue == FADER
     return (
         bool(binding.actions)
         and binding.mode is Mode.SET

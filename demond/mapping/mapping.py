@@ -9,6 +9,7 @@ from pathlib import Path
 from demond.mapping.assembly import Layout
 from demond.mapping.binding import Binding
 from demond.mapping.profile import Profile
+from demond.scenes.performance import Performance
 from demond.strict_yaml import Problem
 
 
@@ -40,6 +41,7 @@ class Mapping:
     osc: dict[str, tuple[Binding, ...]] = field(default_factory=dict)
     """By address."""
     layers: tuple[str, ...] = ()
+    performance: Performance = field(default_factory=Performance)
     files: tuple[Path, ...] = ()
     """Every file that was read, or looked for in vain."""
     warnings: tuple[Problem, ...] = ()

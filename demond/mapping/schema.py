@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from demond.mapping.fields import Id, Milliseconds, Name, ProfileName, Range, Share, Strict, TextRow, Value, matches
+from demond.scenes.schema import SCENE_LIMIT, GridText, LfoEntry, SceneEntry
 
 CurveName = Literal["linear", "exp", "log"]
 TakeoverName = Literal["off", "pickup", "pickup_tolerant", "parallel", "scale", "slow"]
@@ -79,7 +80,7 @@ class MapEntry(Strict):
     source: Annotated[str, Field(alias="from")]
     """A device and its control, as in `nk2/fader1`, or an OSC address, as in `osc:/1/fader1`."""
     to: str | TargetEntry | Annotated[list[str | TargetEntry], Field(min_length=1)]
-    """A knob, `KNOB/reset`, `layer/NAME`, or a list of knobs."""
+    """A knob, `KNOB/reset`, `layer/NAME`, `scene/NAME`, `transport/tap`, or a list of knobs."""
     range: Range | None = None
     """What the two ends of the travel mean, in the knob's unit; the greater may come first."""
     curve: CurveName | None = None
@@ -102,6 +103,8 @@ class MapEntry(Strict):
     """With `hold_long`: how long it must be held. With `double`: within which time the second press must come."""
     when: WhenEntry | None = None
     """Conditions. A line whose conditions hold goes before a line of the same control that has none."""
+    quantize: GridText | None = None
+    """With a scene: when it begins, as `immediate`, `beat`, `bar` or `4 bars`; else the scene says so."""
     id: Id | None = None
     """What the line is called, to switch it on and off; by default `DEVICE/CONTROL/KNOB`."""
     tags: Annotated[list[Name], Field(max_length=20)] = Field(default_factory=list)
@@ -125,3 +128,9 @@ class MappingFile(Strict):
     """The layers that lines speak of."""
     maps: list[MapEntry] = Field(default_factory=list)
     """The lines."""
+    scenes: Annotated[dict[str, SceneEntry], Field(max_length=SCENE_LIMIT)] = Field(default_factory=dict)
+    """States of the instrument that a name or a program number recalls."""
+    recall_safe: list[str] = Field(default_factory=list)
+    """Knobs that no recall changes."""
+    lfos: dict[str, LfoEntry] = Field(default_factory=dict)
+    """Knobs that move by themselves, and how."""

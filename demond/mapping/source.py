@@ -50,6 +50,7 @@ class MappingSource:
         """
         self._paths = list(paths) if paths is not None else [DEFAULT]
         self._mapper = Mapper(Mapping(), control)
+        self._control = control
         self._report = report
         self._watched: tuple[Path, ...] = tuple(self._paths)
         self._waiting: list[Done] = []
@@ -239,6 +240,8 @@ class MappingSource:
         for warning in mapping.warnings:
             log.warning("%s", warning)
         self._mapper.replace(mapping)
+        played = mapping.performance
+        self._control.stage.define(played.scenes.values(), played.safe, played.lfos)
         # It lives long. Looking through it, and all that was imported, costs the garbage collector 20 ms each time.
         gc.freeze()
         self._watched = mapping.files

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from demond.control import Origin
 from demond.knobs import Form
 from demond.mapping.binding import Action, Binding, Mode
+from demond.mapping.cues import play
 from demond.mapping.glide import Glide, Glides
 from demond.mapping.journal import Record
 from demond.mapping.situation import Situation
@@ -69,6 +70,8 @@ class Strokes:
         """A control stands at `travel` (0–1). Returns which way it must go to pick up: 1 up, -1 down, 0 none."""
         way = 0
         for binding in bindings:
+            if binding.cue:
+                stroke.record.reason = play(self._situation.control, binding, travel)
             for action in binding.actions:
                 way = self._to(stroke, binding, action, travel) or way
         return way
@@ -214,6 +217,9 @@ class Strokes:
     def _act(self, stroke: Stroke, binding: Binding, down: Down, strength: float) -> None:
         if binding.layer:
             self._switch_layer(stroke, binding)
+            return
+        if binding.cue:
+            stroke.record.reason = play(self._situation.control, binding, 1.0)
             return
         for action in binding.actions:
             name = action.knob.name

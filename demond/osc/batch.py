@@ -19,9 +19,9 @@ from demond.osc import settings
 from demond.osc._clients import Client
 from demond.osc.choices import Echo
 from demond.osc.codec import IMPULSE, Argument, Impulse, Message, OscError
+from demond.osc.entry import Use, Verb
 from demond.osc.namespace import TARGETS, Target, number, target_of, unknown, whole
 from demond.osc.pattern import is_pattern
-from demond.osc.table import Use, Verb
 from demond.osc.turns import Work
 from demond.session import Session, Setting
 

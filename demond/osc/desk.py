@@ -13,10 +13,10 @@ from demond.knobs import did_you_mean
 from demond.osc._clients import Client, Clients
 from demond.osc.choices import FIRST_PORT, read_subscribe
 from demond.osc.codec import Argument, OscError
+from demond.osc.entry import Verb
 from demond.osc.log_tail import LEVELS, LINE_LIMIT
 from demond.osc.namespace import Target, number, whole
 from demond.osc.publisher import EVERYTHING, Publisher
-from demond.osc.table import Verb
 from demond.osc.turns import Work
 from demond.osc.values import Values
 

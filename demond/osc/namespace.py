@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from demond.knobs import CURVES, KNOBS, Knob, read_number
 from demond.osc.access import Role
 from demond.osc.codec import Argument, Impulse, OscError
+from demond.osc.entry import Entry, Use, Verb
 from demond.osc.pattern import AddressTree, PatternError
-from demond.osc.table import TABLE, Entry, Use, Verb
+from demond.osc.table import TABLE
 from demond.session import SLOTS
 
 FIELDS = ("lyrics", "language", "bpm", "key", "time_signature")
@@ -72,7 +73,7 @@ def _targets() -> dict[str, Target]:
             for knob in KNOBS:
                 address = entry.address.replace("{knob}", knob.name)
                 found[address] = Target(address, entry, knob)
-        elif "{lora}" not in entry.address:
+        elif "{lora}" not in entry.address and "{scene}" not in entry.address:
             knob_of_alias = by_name["prompt_blend"] if entry.verb is Verb.KNOB else None
             for address in _spelled_out(entry.address):
                 found[address] = Target(address, entry, knob_of_alias)
@@ -88,10 +89,12 @@ def _spelled_out(address: str) -> list[str]:
 
 
 TARGETS: dict[str, Target] = _targets()
-"""Every address that is taken, spelled out, but for those of LoRAs."""
+"""Every address that is taken, spelled out, but for those of LoRAs and scenes."""
 
 _TREE = AddressTree(TARGETS)
 _LORA = re.compile(r"/demond/lora/[^\x00\s#*,/?\[\]{}]{1,128}/strength")
+_SCENE = re.compile(r"/demond/scene/[A-Za-z0-9_.+~-]{1,64}")
+_SCENE_ENTRY = next(entry for entry in TABLE if "{scene}" in entry.address)
 _LORA_ENTRY = next(entry for entry in TABLE if "{lora}" in entry.address and entry.verb is Verb.SETTING)
 
 
@@ -102,6 +105,8 @@ def target_of(address: str) -> Target | None:
         return target
     if _LORA.fullmatch(address):
         return Target(address, _LORA_ENTRY)
+    if _SCENE.fullmatch(address):
+        return Target(address, _SCENE_ENTRY)
     if address.endswith("/z"):
         # TouchOSC says on ADDRESS/z when a finger touches the widget of ADDRESS.
         touched = TARGETS.get(address[:-2])
@@ -130,7 +135,7 @@ def _keys() -> dict[str, tuple[Target, ...]]:
     found: dict[str, list[Target]] = {}
     for target in TARGETS.values():
         if target.has_value:
-            if target.knob is not None and target.verb not in (Verb.KNOB_TOUCH, Verb.KNOB_PICKUP):
+            if target.knob is not None and target.verb not in (Verb.KNOB_TOUCH, Verb.KNOB_PICKUP, Verb.STAGE):
                 key = f"knob/{target.knob.name}"
             elif target.parts[0] in ("prompt", "source"):
                 key = "/".join(target.parts[: 2 if target.parts[0] == "prompt" else 1])

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from demond.osc._clients import SUBSCRIBER_LIMIT, Client, Subscription
 from demond.osc.access import Role
 from demond.osc.codec import Argument, OscError, encode, encode_bundle
+from demond.osc.entry import Verb
 from demond.osc.namespace import KEYS, Target, targets_of_key
 from demond.osc.pattern import AddressTree
-from demond.osc.table import Verb
 from demond.osc.turns import Work
 from demond.osc.values import Values, narrow
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from demond.knobs import Form, Knob
 from demond.osc.codec import Argument, Impulse
+from demond.osc.entry import Use, Verb
 from demond.osc.namespace import TARGETS, Target
-from demond.osc.table import Use, Verb
 from demond.osc.values import Values
 
 ATTRIBUTES = ("FULL_PATH", "CONTENTS", "TYPE", "ACCESS", "VALUE", "RANGE", "DESCRIPTION", "TAGS", "CLIPMODE", "UNIT")

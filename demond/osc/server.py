@@ -20,15 +20,17 @@ from demond.config import Osc
 from demond.control import Control, Origin
 from demond.osc._clients import Client, Clients, Link
 from demond.osc.access import Access, Role
-from demond.osc.batch import Batch, OscMapping
+from demond.osc.batch import Batch, OscMapping, Own
 from demond.osc.choices import Choices, Echo
 from demond.osc.codec import Argument, Bundle, OscError, encode, reading
 from demond.osc.desk import Desk
+from demond.osc.entry import Verb
 from demond.osc.log_tail import LogTail
 from demond.osc.namespace import Target, targets_matching
 from demond.osc.pattern import AddressTree
 from demond.osc.publisher import Publisher
 from demond.osc.schedule import MESSAGE_LIMIT, SECONDS_AHEAD, Schedule, When
+from demond.osc.stage import StageDesk
 from demond.osc.tcp import CONNECTION_LIMIT, TcpConnection, listen
 from demond.osc.turns import Turns, Work
 from demond.osc.udp import SocketAddress, UdpSocket
@@ -89,7 +91,10 @@ class OscServer:
         self.clients = Clients(self._forgotten)
         self.turns = Turns()
         desk = Desk(self)
-        self.own, self._greet = desk.verbs, desk.greet
+        stage = StageDesk(self, control.stage)
+        self.own: Own = {**desk.verbs, Verb.STAGE: stage.take}
+        self._greet = desk.greet
+        self.values.readers[Verb.STAGE] = stage.read
         self.announced_port: Callable[[str], int | None] = lambda host: None
         """Where another host says over zeroconf that it listens, if anybody asks."""
         self._udp = UdpSocket(self.datagram, self._unreachable)

@@ -6,91 +6,10 @@ OSCQuery's tree and the reference pages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-
 from demond.osc.access import Role
+from demond.osc.entry import NUMBER, SLOW, TRIGGER, Entry, Reply, Use, Verb
+from demond.osc.stage_table import STAGE
 from demond.session import DEPTH_LIMIT, STEPS_LIMIT
-
-
-class Verb(Enum):
-    """What an address does."""
-
-    KNOB = "knob"
-    KNOB_NORM = "knob_norm"
-    KNOB_DELTA = "knob_delta"
-    KNOB_TOUCH = "knob_touch"
-    KNOB_RESET = "knob_reset"
-    KNOB_PICKUP = "knob_pickup"
-    KNOB_TEXT = "knob_text"
-    SETTING = "setting"
-    LIST_LORAS = "list_loras"
-    LIST_KNOBS = "list_knobs"
-    STATUS = "status"
-    TRACE = "trace"
-    MESSAGES = "messages"
-    PING = "ping"
-    RELOAD = "reload"
-    SYNC = "sync"
-    SUBSCRIBE = "subscribe"
-    UNSUBSCRIBE = "unsubscribe"
-    DUMP = "dump"
-    LOG_LEVEL = "log_level"
-    LOG_TAIL = "log_tail"
-    LOG_LINE = "log_line"
-
-
-class Use(Enum):
-    """What an address is good for."""
-
-    VALUE = "value"
-    """It has a value: to be set, asked for without an argument, subscribed to."""
-    SHOWN = "shown"
-    """It has a value that only demond sets."""
-    ACTION = "action"
-    """Arguments do something; there is no value to ask for."""
-    TRIGGER = "trigger"
-    """It fires; patterns fire it only where the settings allow that."""
-    QUESTION = "question"
-    """It answers and changes nothing of the music."""
-
-    @property
-    def has_value(self) -> bool:
-        """Whether it can be asked for and subscribed to."""
-        return self in (Use.VALUE, Use.SHOWN)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One row: an address, or one for each knob, prompt slot, field or curve where it has a `{}`.
-
-    `{lora}` stands for whatever a LoRA is called.
-    """
-
-    address: str
-    verb: Verb
-    arguments: str
-    meaning: str
-    reply: str
-    slow: bool = False
-    """The answer comes when the work is done, not at once."""
-    use: Use = Use.VALUE
-    role: Role = Role.SET
-    """Who may send what is no question to it; values are everybody's to read."""
-    on_request: bool = False
-    """Sent only to those who spell it out in a subscription."""
-
-    @property
-    def least_role(self) -> Role:
-        """Who may send arguments to it, or what is no question."""
-        only_told = self.use in (Use.SHOWN, Use.QUESTION) and self.role is not Role.COMMAND
-        return Role.READ if only_told else self.role
-
-
-_SLOW = ("/demond/reply when it plays or was refused; the same address with the value if asked", True)
-
-NUMBER = "i, f, d, h, T, F or a number as s or S"
-TRIGGER = "none, I, T, or a number that rises through 0.5; F and lower numbers do nothing"
 
 TABLE: tuple[Entry, ...] = (
     Entry(
@@ -152,14 +71,14 @@ TABLE: tuple[Entry, ...] = (
         Verb.SETTING,
         "s; none asks",
         "Gives prompt a, b or negative a new text; guidance steers away from negative",
-        *_SLOW,
+        *SLOW,
     ),
     Entry(
         "/demond/prompt/{fields}/{field}",
         Verb.SETTING,
         "s, and for bpm a number; an empty text or 0 hands back to the text; none asks",
         "Sets lyrics, language, bpm, key or time_signature of prompt a or b; they win over what the text says",
-        *_SLOW,
+        *SLOW,
     ),
     Entry(
         "/demond/prompt/blend",
@@ -173,70 +92,70 @@ TABLE: tuple[Entry, ...] = (
         Verb.SETTING,
         "1 to 4096 numbers in the knob's unit; s off; none asks",
         "Draws the knob over the loop, first number to last; off hands it back to its number",
-        *_SLOW,
+        *SLOW,
     ),
     Entry(
         "/demond/source",
         Verb.SETTING,
         "s path; an empty one is the clip inside; none asks",
         "Plays another loop. Paths are taken below the `roots` of the settings alone, and looked up there",
-        *_SLOW,
+        *SLOW,
     ),
     Entry(
         "/demond/source/silence",
         Verb.SETTING,
         "f seconds; 0 is the clip inside; none asks",
         "Starts from silence of this length: music from the prompt alone",
-        *_SLOW,
+        *SLOW,
     ),
     Entry(
         "/demond/timbre",
         Verb.SETTING,
         "s path; an empty one is none; none asks",
         "Takes the sound of another clip; timbre_strength says how much",
-        *_SLOW,
+        *SLOW,
     ),
     Entry(
         "/demond/structure",
         Verb.SETTING,
         "s path; an empty one is the source; none asks",
         "Follows the rhythm and harmony of another clip; hint_strength says how strictly",
-        *_SLOW,
+        *SLOW,
     ),
     Entry(
         "/demond/target",
         Verb.SETTING,
         "s path; an empty one is the source; none asks",
         "Makes another clip what source_lock draws to",
-        *_SLOW,
+        *SLOW,
     ),
     Entry(
         "/demond/steps",
         Verb.SETTING,
         f"i from 1 to {STEPS_LIMIT}; none asks",
         "Denoising steps of each result",
-        *_SLOW,
+        *SLOW,
     ),
     Entry(
         "/demond/depth",
         Verb.SETTING,
         f"i from 1 to {DEPTH_LIMIT}; none asks",
         "Slots in flight: more is a higher rate of results, fewer a faster tick",
-        *_SLOW,
+        *SLOW,
     ),
     Entry(
         "/demond/context",
         Verb.SETTING,
         "f seconds; 0 is the whole loop; none asks",
         "How much of the loop a slot covers: shorter is faster",
-        *_SLOW,
+        *SLOW,
     ),
     Entry(
         "/demond/checkpoint",
         Verb.SETTING,
         "s path of a folder; an empty one is the model inside; none asks",
         "Plays another model",
-        *_SLOW,
+        *SLOW,
         role=Role.COMMAND,
     ),
     Entry(
@@ -253,7 +172,7 @@ TABLE: tuple[Entry, ...] = (
         Verb.SETTING,
         "f; s off; none asks",
         "Applies a LoRA that is loaded, or lies in the folder `engine.lora_folder`, this strongly, or takes it off",
-        *_SLOW,
+        *SLOW,
     ),
     Entry(
         "/demond/loras",
@@ -375,17 +294,8 @@ TABLE: tuple[Entry, ...] = (
         "/demond/synced with the same number",
         use=Use.QUESTION,
     ),
+    *STAGE,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An address on which demond only sends."""
-
-    address: str
-    arguments: str
-    meaning: str
-
 
 REPLIES: tuple[Reply, ...] = (
     Reply(

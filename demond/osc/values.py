@@ -10,10 +10,10 @@ from demond.control import Control
 from demond.knobs import Form, Knob
 from demond.osc import settings
 from demond.osc.codec import Argument, OscError
+from demond.osc.entry import Verb
 from demond.osc.log_tail import LogTail
 from demond.osc.namespace import Target, target_of, targets_matching, unknown
 from demond.osc.pattern import AddressTree, is_pattern
-from demond.osc.table import Verb
 
 Arguments = tuple[Argument, ...]
 
@@ -33,7 +33,7 @@ class Values:
         self._control, self._pickups, self.log_tail = control, pickups, log_tail
         self.held: Counter[str] = Counter()
         """How many clients hold each knob."""
-        self._readers: dict[Verb, Callable[[Target], Arguments]] = {
+        self.readers: dict[Verb, Callable[[Target], Arguments]] = {
             Verb.KNOB: self._knob,
             Verb.KNOB_NORM: self._norm,
             Verb.KNOB_TOUCH: lambda target: (int(self.held[target.the_knob.name] > 0),),
@@ -43,12 +43,13 @@ class Values:
             Verb.LOG_LEVEL: lambda _: (self.log_tail.chosen_level,),
             Verb.LOG_LINE: lambda _: (self.log_tail.last(1) or ("",))[-1:],
         }
+        """What reads the value of an address, by its verb."""
 
     def read(self, target: Target, norm: bool = False) -> Arguments:
         """The value of `target`, which has one. `norm` shows a knob's plain address as travel 0–1."""
         if norm and target.verb is Verb.KNOB:
             return self._norm(target)
-        found = self._readers[target.verb](target)
+        found = self.readers[target.verb](target)
         return tuple(each.replace("\0", " ") if isinstance(each, str) else each for each in found)
 
     def matching(self, pattern: str) -> tuple[Target, ...]:

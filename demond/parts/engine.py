@@ -130,6 +130,12 @@ class EnginePart:
             "write_ahead_ms": round(engine.write_ahead_frames * 1000 / rate, 2),
         }
 
+    @property
+    def seconds_to_ear(self) -> float:
+        """From a knob to the first sound that has it: a tick, and the lead."""
+        engine = self._loop.engine()
+        return engine.tick_us_p50 / 1e6 + engine.lead_frames / (self._loop.audio().rate or 1)
+
     def _started(self, send: Callable[[Message], bool]) -> None:
         engine, names = self._engine, self._around.names
         self._seen = time.monotonic()

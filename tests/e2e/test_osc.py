@@ -30,6 +30,10 @@ class Tablet:
         self._socket.settimeout(10)
         self._unread: list[Message] = []
 
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
     def send(self, address: str, *arguments: Argument) -> None:
         self._socket.send(encode(address, *arguments))
 

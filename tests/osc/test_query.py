@@ -100,7 +100,7 @@ def test_a_knob_is_described_with_type_range_unit_and_value() -> None:
             "DESCRIPTION": "Output level; the lowest value is silence",
             "TAGS": ["output"],
         }
-        assert set(contents) == {"norm", "delta", "touch", "reset", "pickup", "text"}
+        assert set(contents) == {"norm", "delta", "touch", "reset", "pickup", "text", "source"}
         assert contents["norm"]["RANGE"] == [{"MIN": 0.0, "MAX": 1.0}]
         assert (contents["reset"]["ACCESS"], contents["reset"]["TYPE"]) == (2, "I")
         assert (contents["text"]["ACCESS"], contents["text"]["VALUE"]) == (1, ["0 dB"])

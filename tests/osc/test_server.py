@@ -14,9 +14,10 @@ from demond.control import Outcome
 from demond.knobs import CURVES, KNOBS
 from demond.osc._clients import CLIENT_LIMIT
 from demond.osc.codec import IMPULSE, Argument, Message, encode
+from demond.osc.entry import Verb
 from demond.osc.namespace import TARGETS
 from demond.osc.server import OscPortError, OscServer
-from demond.osc.table import REPLIES, TABLE, Verb
+from demond.osc.table import REPLIES, TABLE
 from tests.osc.surface import Stage, Surface, on_stage, play
 
 

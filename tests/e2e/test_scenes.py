@@ -1,0 +1,90 @@
+"""Scenes on the real daemon: what a surface sees of a recall."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from demond.jack_server import DummyServer
+from demond.osc.codec import Message
+from tests.e2e.instrument import Instrument
+from tests.e2e.test_osc import Tablet
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+MAPPING = """
+demond: 1
+scenes:
+  drop: {program: 1, set: {denoise: 0.1, feedback: 0.8, hint_strength: 0.2}, morph: {time: 1 s}}
+"""
+
+
+def demond(*arguments: object) -> str:
+    command = [sys.executable, "-m", "demond.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_morph_is_seen_without_a_jump_spares_a_touched_knob_and_is_undone(
+    jackd: DummyServer, tmp_path: Path
+) -> None:
+    mapping = tmp_path / "set.yaml"
+    mapping.write_text(MAPPING)
+    settings = tmp_path / "demond.yaml"
+    settings.write_text(f"mappings: [{mapping}]\nmidi: {{backend: none}}\n")
+    with Instrument(jackd.name, tmp_path / "log", "--config", str(settings)) as instrument:
+        instrument.until_playing()
+        before = {name: instrument.value(name) for name in ("denoise", "feedback", "hint_strength")}
+        tablet, hand = Tablet(instrument.port), Tablet(instrument.port)
+        tablet.send("/demond/subscribe", "/demond//*", tablet.port, 200.0)
+        tablet.until("/demond/update", 0)
+        tablet.send("/demond/scene/drop")
+        began = time.monotonic()
+        seen = {name: [value] for name, value in before.items()}
+        touched = False
+        while True:
+            message = tablet.next()
+            name = message.address.rpartition("/")[2]
+            if name in seen and message.address.startswith("/demond/knob/"):
+                seen[name].append(float(message.arguments[0]))  # type: ignore[arg-type]
+            if not touched and len(seen["hint_strength"]) > 20:
+                hand.send("/demond/knob/hint_strength", 0.55)
+                touched = True
+            if message == Message("/demond/scene/morph", (1.0,)):
+                break
+        took = time.monotonic() - began
+        assert 0.9 < took < 3
+        for name, aim in (("denoise", 0.1), ("feedback", 0.8)):
+            steps = [after - before for before, after in pairwise(seen[name])]
+            assert all(step >= 0 for step in steps) or all(step <= 0 for step in steps)
+            assert len(steps) > 40
+            # What is sent may leave steps out; none of the daemon's own is more than 1.5 * 20 ms of the way.
+            assert max(map(abs, steps)) < 0.15 * abs(aim - before[name])
+            assert instrument.value(name) == pytest.approx(aim)
+        assert instrument.value("hint_strength") == pytest.approx(0.55)
+        assert instrument.status()["stage"]["current"] == "drop"
+
+        demond("scene", "undo", "--port", instrument.port)
+        assert instrument.value("denoise") == pytest.approx(before["denoise"])
+        assert instrument.value("feedback") == pytest.approx(before["feedback"])
+        assert instrument.value("hint_strength") == pytest.approx(0.55)
+
+        demond("scene", "store", "mine", "--program", 5, "--port", instrument.port)
+        demond("set", "denoise", "0.9", "--port", instrument.port)
+        demond("scene", "recall", "5", "--port", instrument.port)
+        assert instrument.value("denoise") == pytest.approx(before["denoise"])
+        listed = json.loads(demond("scene", "list", "--json", "--port", instrument.port))
+        assert {row["name"] for row in listed} == {"drop", "mine"}
+        assert demond("tempo", "96", "--port", instrument.port) == ""
+        assert "96 bpm" in demond("tempo", "--port", instrument.port)
+    with Instrument(jackd.name, tmp_path / "log", "--config", str(settings)) as instrument:
+        instrument.until_playing()
+        listed = json.loads(demond("scene", "list", "--json", "--port", instrument.port))
+        assert {row["name"] for row in listed} == {"drop", "mine"}

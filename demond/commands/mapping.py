@@ -11,6 +11,7 @@ import typer
 
 from demond.client import Client, NoAnswerError
 from demond.commands import HOST, PORT, Host, Json, Port, err, from_daemon, give_up, out, print_json
+from demond.knobs import INDEX
 from demond.strict_yaml import YamlError
 
 LOOK_SECONDS = 0.05
@@ -60,11 +61,17 @@ def why(
     """Say what came of the last messages, and why: of all, or of those of one control, knob or port."""
     found = from_daemon(lambda: Client(host, port).messages(0))
     messages = [message for message in found["messages"] if not name or _concerns(message, name)][-count:]
+    source = ""
+    if name in INDEX and not as_json:
+        [reply] = from_daemon(lambda: Client(host, port).ask(f"/demond/knob/{name}/source"))
+        source = str(reply.arguments[0])
+    if source:
+        out.print(f"{name} was set last by {source}", markup=False, soft_wrap=True)
     if as_json:
         print_json(messages)
     for message in [] if as_json else messages:
         out.print(_line(message), markup=False, soft_wrap=True)
-    if not messages:
+    if not messages and not source:
         about = f" of {name}" if name else ""
         give_up(
             f"no message{about} is among the last ones. Move the control: if `demond monitor` stays silent, its port "
@@ -86,7 +93,8 @@ def fmt(
 ) -> None:
     """Lay out YAML files in demond's own style; comments stay, and so does what the files mean."""
     from demond.mapping.layout import formatted
-    from demond.strict_yaml import read
+    from demond.knobs import INDEX
+from demond.strict_yaml import read
 
     changed = wrong = 0
     for path in files:

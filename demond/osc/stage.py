@@ -26,6 +26,8 @@ Arguments = tuple[Argument, ...]
 Read = TypeVar("Read")
 OFF = "off"
 METER_LIMIT = 32
+TEXT_LIMIT = 60_000
+"""Bytes of a JSON text that fits into one datagram with its address."""
 _LFO_DEFAULTS = (0.25, 0.0, 0.0)
 _WORDS = [row.address.split("/")[3] for row in STAGE if row.address.startswith("/demond/scene/")]
 FASTEST_HZ, LONGEST_BEATS = 20.0, 1_024.0
@@ -173,7 +175,10 @@ class StageDesk:
             }
             for scene in self._stage.library.scenes.values()
         ]
-        self._server.send(client, f"{target.address}.reply", json.dumps(rows)[:60_000])
+        text = json.dumps(rows)
+        if len(text) > TEXT_LIMIT:
+            raise OscError(413, "too_large", target.address, "the list of scenes does not fit into one packet")
+        self._server.send(client, f"{target.address}.reply", text)
 
     def _lfo(self, target: Target, name: str, arguments: Arguments) -> None:
         if arguments == (OFF,):

@@ -322,7 +322,7 @@ class Stage:
         if self._moves and (self._stepped_ns is None or now >= self._stepped_ns + STEP_NS):
             self._step()
         beat = math.floor(self.transport.beat_at(now))
-        if beat != self._beat_told:
+        if beat > self._beat_told or beat < self._beat_told - 1:  # a clock's jitter may take a beat back for a moment
             self._beat_told = beat
             told = round(self.transport.bpm, 2)
             self._tell("transport/beat", *(["transport/bpm"] if told != self._bpm_told else []))

@@ -71,6 +71,7 @@ def test_a_morph_is_seen_without_a_jump_spares_a_touched_knob_and_is_undone(
         assert instrument.value("hint_strength") == pytest.approx(0.55)
         assert instrument.status()["stage"]["current"] == "drop"
 
+        assert "denoise was set last by scene drop" in demond("why", "denoise", "--port", instrument.port)
         demond("scene", "undo", "--port", instrument.port)
         assert instrument.value("denoise") == pytest.approx(before["denoise"])
         assert instrument.value("feedback") == pytest.approx(before["feedback"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,25 @@ def test_a_line_for_a_scene_that_no_file_has_is_warned_of(tmp_path: Path) -> Non
     text = 'demond: 1\nmaps: [{from: "osc:/go", to: scene/dorp}]\nscenes: {drop: {}}\n'
     [warning] = load_mapping([written(tmp_path, text)]).warnings
     assert "did you mean 'drop'" in warning.message
+
+
+def test_midi_clock_from_a_port_says_the_tempo(tmp_path: Path) -> None:
+    control = MemoryControl()
+    source = MappingSource([written(tmp_path, "demond: 1\n")], control)
+    source.hear_clock(lambda port, clock, t: control.stage.midi_clock(port, clock.kind, clock.sixteenths, t))
+    assert source.load() is None
+    now = control.clock()
+    source.midi("drum machine", [b"\xfa"], now)
+    for i in range(96):
+        source.midi("drum machine", [b"\xf8"], now + round(i * 60e9 / 140 / 24))
+    assert control.stage.transport.bpm == pytest.approx(140, rel=1e-6)
+    assert control.stage.transport.follows(now + 2_000_000_000) == "midi drum machine"
+
+
+def test_the_example_of_the_page_is_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/scenes.md").read_text()
+    [example] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert load_mapping([written(tmp_path, example)]).warnings == ()
 
 
 def test_a_reload_begins_and_ends_the_lfos_of_the_files(tmp_path: Path) -> None:

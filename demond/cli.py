@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from demond import __version__
-from demond.commands import PROGRAM, become, look, out, play, run, session
+from demond.commands import PROGRAM, become, engine, look, out, play, run, session
 
 app = typer.Typer(
     name="demond",
@@ -48,6 +48,7 @@ app.command()(look.ports)
 app.command()(look.check)
 app.command()(look.doctor)
 app.add_typer(bench, name="bench")
+app.add_typer(engine.app, name="engine")
 
 
 @app.callback(invoke_without_command=True)

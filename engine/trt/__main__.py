@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from engine import CheckpointError, embedded
-from engine.trt.build import DEFAULT_RANGES, build, installed_tensorrt, needed_modules
+from engine.trt.build import DEFAULT_RANGES, build, installed_tensorrt, need_modules
 from engine.trt.export import OPSET, export
 from engine.trt.files import (
     EXPORTED,
@@ -64,7 +64,8 @@ def export_command(
     """Write the network and the VAE as ONNX, and hold each against torch."""
     name = BUILT_IN if checkpoint is None else checkpoint.resolve().name
     done = []
-    with _refused(), _bars() as move, needed_modules("onnx", "onnxscript", "onnxruntime"):
+    with _refused(), _bars() as move:
+        need_modules("onnx", "onnxscript", "onnxruntime")
         for each in part or list(Part):
             graph = load_graph(checkpoint or embedded.CHECKPOINT, each, precision, move)
             target = folder / name / f"{each}-{precision}"

@@ -15,8 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -56,8 +55,7 @@ def installed_tensorrt() -> str | None:
         return None
 
 
-@contextmanager
-def needed_modules(*names: str) -> Iterator[None]:
+def need_modules(*names: str) -> None:
     """Raises :class:`EngineFileError` when one of the modules is not installed."""
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
@@ -65,7 +63,6 @@ def needed_modules(*names: str) -> Iterator[None]:
             f"the libraries of demond's tensorrt extra are not here ({', '.join(missing)}): "
             "pip install 'demond[tensorrt]'"
         )
-    yield
 
 
 def build(
@@ -106,6 +103,7 @@ def build(
             precision=exported.precision,
             weights=exported.weights,
             graph=exported.graph,
+            frames_step=exported.frames_step,
             engine=digest_of(part),
             size=part.stat().st_size,
             ranges=spans,
@@ -144,12 +142,12 @@ def _short(name: str, span: Range) -> str:
     return letter + (str(span[1]) if span[0] == span[2] else "-".join(map(str, span)))
 
 
-def _run(wanted: Mapping[str, Any], progress: Any) -> dict[str, Any]:
+def _run(wanted: Mapping[str, Any], progress: Callable[[float], None]) -> dict[str, Any]:
     """What the builder tells of the engine that it wrote. Raises :class:`EngineFileError`."""
     program = Path(__file__).with_name("_builder.py")
     told: dict[str, Any] = {}
+    need_modules("tensorrt_rtx", "polygraphy")
     with (
-        needed_modules("tensorrt_rtx", "polygraphy"),
         tempfile.TemporaryFile("w+") as question,
         tempfile.TemporaryFile("w+", errors="replace") as complaints,
     ):

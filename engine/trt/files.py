@@ -119,6 +119,7 @@ class Built(_Record):
     precision: Precision
     weights: str
     graph: str
+    frames_step: int = Field(ge=1)
     engine: str
     """SHA-256 of the engine file."""
     size: int
@@ -196,6 +197,10 @@ def read_engine(
         least, _, most = built.ranges.get(name, (0, 0, 0))
         if name in built.ranges and not least <= size <= most:
             raise EngineFileError(f"{path} takes {least} to {most} {WORDS[name]}, not {size}; {again}")
+    if sizes and sizes.get("frames", 0) % built.frames_step:
+        raise EngineFileError(
+            f"{path} takes latent frames in multiples of {built.frames_step}, not {sizes['frames']}"
+        )
     return data, built
 
 

@@ -10,8 +10,6 @@ import torch
 from diffusers import AutoencoderOobleck
 from torch import nn
 
-pytest.importorskip("onnxscript", reason="the libraries of the tensorrt extra are not installed")
-
 from engine.trt.export import export
 from engine.trt.files import Exported, Part, Precision
 from engine.trt.graphs import Graph, dit_graph, vae_graph

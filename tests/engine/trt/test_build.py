@@ -98,6 +98,13 @@ def test_an_engine_that_does_not_fit_is_refused(engine: Path, asked: dict[str, o
         read_engine(engine, **asked)  # type: ignore[arg-type]
 
 
+def test_an_engine_of_the_network_takes_frames_in_pairs(exported_dit: tuple[Path, Exported]) -> None:
+    path, _ = build(exported_dit[0], "8.9", {"frames": (2, 250, 500)})
+    read_engine(path, sizes={"frames": 252})
+    with pytest.raises(EngineFileError, match="in multiples of 2, not 251"):
+        read_engine(path, sizes={"frames": 251})
+
+
 def test_a_damaged_engine_is_refused(engine: Path) -> None:
     data = bytearray(engine.read_bytes())
     data[len(data) // 2] ^= 1

@@ -112,8 +112,8 @@ def test_oobleck_encodes_as_torch_does(tmp_path: Path) -> None:
 def test_a_graph_that_differs_does_not_pass_the_check(
     exported_decoder: tuple[Path, Exported], decoder: Graph
 ) -> None:
-    louder = replace(decoder, reference=lambda given: 1.01 * decoder.reference(given))
-    with pytest.raises(GraphError, match=r"differs from torch by 0\.01 of its size at batch 1, 28 frames"):
+    louder = replace(decoder, reference=lambda given: 1.1 * decoder.reference(given))
+    with pytest.raises(GraphError, match=r"differs from torch by 0\.09\d* of its size at batch 1, 28 frames"):
         check(louder, exported_decoder[0] / GRAPH)
 
 

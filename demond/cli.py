@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from demond import __version__
-from demond.commands import PROGRAM, become, look, mapping, out, play, run, scene, session
+from demond.commands import PROGRAM, become, engine, look, mapping, out, play, run, scene, session
 
 app = typer.Typer(
     name="demond",
@@ -55,6 +55,7 @@ app.command()(mapping.fmt)
 app.command()(mapping.schema)
 app.command()(look.doctor)
 app.add_typer(bench, name="bench")
+app.add_typer(engine.app, name="engine")
 
 
 @app.callback(invoke_without_command=True)

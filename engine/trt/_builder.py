@@ -1,0 +1,102 @@
+"""Builds one engine: a program of its own, started by `build`, because a failed build spoils its process.
+
+It reads one JSON object (`graph`, `engine`, `capability`, `profile`) from standard input and answers in lines of
+JSON on standard output: `{"share": 0.5}` on the way, then `{"built": ...}` or `{"error": ...}`. It imports neither
+torch nor the rest of the engine, and needs no GPU. What the libraries print goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any, TextIO
+
+os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = "1"  # read while polygraphy is imported
+
+
+def _tell(channel: TextIO, **said: Any) -> None:
+    channel.write(json.dumps(said) + "\n")
+    channel.flush()
+
+
+def _capabilities(trt: Any) -> list[str]:
+    """Those that this TensorRT builds for, such as 8.9."""
+    names = [name for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
+    return [f"{int(name[2:-1])}.{name[-1]}" for name in names]
+
+
+def _monitor(trt: Any, channel: TextIO) -> Any:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        """Tells the share of the outermost phase."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.outermost, self.steps = "", 1
+
+        def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+            if parent is None:
+                self.outermost, self.steps = name, max(steps, 1)
+
+        def step_complete(self, name: str, step: int) -> bool:
+            if name == self.outermost:
+                _tell(channel, share=min((step + 1) / self.steps, 1.0))
+            return True
+
+        def phase_finish(self, name: str) -> None:
+            """Nothing more to tell."""
+
+    return Monitor()
+
+
+def _values(count: int, at: Any) -> dict[str, Any]:
+    values = [at(i) for i in range(count)]
+    return {each.name: {"shape": list(each.shape), "dtype": each.dtype.name.lower()} for each in values}
+
+
+def _build(wanted: dict[str, Any], channel: TextIO) -> dict[str, Any]:
+    import tensorrt_rtx as trt
+    from polygraphy.backend.tensorrt_rtx import CreateConfigRTX
+    from polygraphy.backend.trt import NetworkFromOnnxPath, Profile, engine_bytes_from_network
+    from polygraphy.logger import G_LOGGER
+
+    G_LOGGER.module_severity = G_LOGGER.WARNING
+    if wanted["capability"] not in _capabilities(trt):
+        raise ValueError(
+            f"TensorRT for RTX {trt.__version__} builds for compute capability {', '.join(_capabilities(trt))}, "
+            f"not {wanted['capability']}"
+        )
+    profile = Profile()
+    for name, (least, usual, most) in wanted["profile"].items():
+        profile.add(name, least, usual, most)
+    began = time.monotonic()
+    builder, network, parser = NetworkFromOnnxPath(wanted["graph"], strongly_typed=True)()
+    values = {
+        "inputs": _values(network.num_inputs, network.get_input),
+        "outputs": _values(network.num_outputs, network.get_output),
+    }
+    major, minor = map(int, wanted["capability"].split("."))
+    config = CreateConfigRTX(
+        compute_capabilities=[(major, minor)], profiles=[profile], progress_monitor=_monitor(trt, channel)
+    )
+    data = memoryview(engine_bytes_from_network((builder, network, parser), config))
+    with open(wanted["engine"], "wb") as file:
+        file.write(data)
+    return {"tensorrt": f"tensorrt_rtx {trt.__version__}", "seconds": time.monotonic() - began, **values}
+
+
+def main() -> None:
+    """See the module."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    wanted = json.load(sys.stdin)
+    try:
+        _tell(channel, built=_build(wanted, channel))
+    except Exception as error:  # whatever it is, the parent says it in words
+        _tell(channel, error=str(error))
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Exported graphs against torch, and engines built of them without a GPU."""

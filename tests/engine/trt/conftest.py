@@ -1,0 +1,56 @@
+"""Graphs exported once for all tests here: a tiny network and a tiny Oobleck decoder, in fp16."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderOobleck
+from torch import nn
+
+from engine.trt.export import export
+from engine.trt.files import Exported, Part, Precision
+from engine.trt.graphs import Graph, dit_graph, vae_graph
+from engine.vae import OobleckVae
+from tests.engine.parts import random_backend
+
+
+def tiny_oobleck(part: Part, precision: Precision) -> Graph:
+    """With two blocks instead of five: an export takes as long as a graph is."""
+    with warnings.catch_warnings(), torch.random.fork_rng():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.manual_seed(3)
+        model: nn.Module = AutoencoderOobleck(  # type: ignore[no-untyped-call, assignment]
+            encoder_hidden_size=128,
+            downsampling_ratios=[40, 48],
+            channel_multiples=[1, 1],
+            decoder_channels=8,
+            decoder_input_channels=64,
+            audio_channels=2,
+            sampling_rate=48_000,
+        )
+    return vae_graph(OobleckVae(model.eval().requires_grad_(False)), part, precision)
+
+
+@pytest.fixture(scope="session")
+def dit() -> Graph:
+    return dit_graph(random_backend().model, Precision.FP16)
+
+
+@pytest.fixture(scope="session")
+def decoder() -> Graph:
+    return tiny_oobleck(Part.DECODER, Precision.FP16)
+
+
+@pytest.fixture(scope="session")
+def exported_dit(dit: Graph, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported]:
+    folder = tmp_path_factory.mktemp("graphs") / "tiny" / "dit-fp16"
+    return folder, export(dit, folder, "tiny")
+
+
+@pytest.fixture(scope="session")
+def exported_decoder(decoder: Graph, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported]:
+    folder = tmp_path_factory.mktemp("graphs") / "tiny" / "decoder-fp16"
+    return folder, export(decoder, folder, "tiny")

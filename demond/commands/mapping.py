@@ -93,8 +93,7 @@ def fmt(
 ) -> None:
     """Lay out YAML files in demond's own style; comments stay, and so does what the files mean."""
     from demond.mapping.layout import formatted
-    from demond.knobs import INDEX
-from demond.strict_yaml import read
+    from demond.strict_yaml import read
 
     changed = wrong = 0
     for path in files:

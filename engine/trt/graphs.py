@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from engine.embedded.vae import _LOG, _RAW, StftVae, mid_side
+from engine.embedded.vae import _LOG, _RAW, StftVae, limited, mid_side
 from engine.geometry import CHANNELS, HOP
 from engine.model.checkpoint import Progress, load_transformer
 from engine.model.dit import DiT
@@ -201,18 +201,13 @@ class StftDecoder(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """See the class."""
         d = self.decoder
-        h = d.input((latents * self.latent_deviation + self.latent_mean).transpose(1, 2)).transpose(1, 2)
-        for block in d.latent_blocks:
-            h = block(h)
-        h = d.widen(h).unflatten(-1, (d.up, -1)).flatten(1, 2)
-        for block in d.blocks:
-            h = block(h)
-        log_magnitude, a, b = d.head(d.norm(h)).unflatten(-1, (2, 3, d.bins)).permute(3, 0, 2, 1, 4).unbind()
+        spectrum = d.head(d.norm(d.trunk(latents * self.latent_deviation + self.latent_mean)))
+        parts = spectrum.view(*spectrum.shape[:2], 2, 3, d.bins).permute(3, 0, 2, 1, 4)
+        log_magnitude, a, b = parts.unbind()
         magnitude = log_magnitude.clamp(-14, 4).exp() * d.gain * torch.rsqrt(a * a + b * b + 0.1)
-        frames = ((magnitude * a) @ self.real + (magnitude * b) @ self.imaginary).flatten(0, 1)
-        envelope = d._overlap_add(d.window.square().expand(1, frames.shape[1], -1))
-        audio = (d._overlap_add(frames) / envelope).view(-1, 2, frames.shape[1] * d.hop)
-        return mid_side(audio.transpose(0, 1)).transpose(0, 1)
+        frames = (magnitude * a) @ self.real + (magnitude * b) @ self.imaginary
+        envelope = d._overlap_add(d.window.square().expand(1, 1, frames.shape[2], -1))
+        return limited(mid_side(d._overlap_add(frames) / envelope))
 
 
 class StftEncoder(nn.Module):
@@ -238,7 +233,7 @@ class StftEncoder(nn.Module):
         """See the class."""
         e = self.encoder
         margin = (e.n_fft - e.hop) // 2
-        padded = nn.functional.pad(mid_side(audio.transpose(0, 1)).transpose(0, 1), (margin, margin))
+        padded = nn.functional.pad(mid_side(audio), (margin, margin))
         hops = padded.view(*padded.shape[:2], -1, e.hop)
         overlap = e.n_fft // e.hop
         count = hops.shape[2] - overlap + 1
@@ -247,15 +242,8 @@ class StftEncoder(nn.Module):
         power = a * a + b * b
         gain = 1.5 * (power + 1e-7) ** -_RAW
         features = torch.stack((a * gain, b * gain, 0.25 * (0.5 * (power + 1e-8).log() + _LOG)), dim=3)
-        h = e.input(features.permute(0, 2, 1, 3, 4).flatten(2))
-        for block in e.blocks:
-            h = block(h)
-        h = e.down(h.unflatten(1, (-1, e.up)).flatten(2))
-        for block in e.latent_blocks:
-            h = block(h)
-        means = e.output(e.norm(h))[..., :CHANNELS]
-        latents: Tensor = (means - self.latent_mean) / self.latent_deviation
-        return latents
+        means, _ = e.posterior(features.permute(0, 2, 1, 3, 4).flatten(2))
+        return (means - self.latent_mean) / self.latent_deviation
 
 
 class OobleckDecoder(nn.Module):

@@ -6,6 +6,7 @@
 #   make format          rewrite the sources the way `make check` wants them
 #   make survival        the kill tests, each kill twenty times
 #   make fuzz            100,000 malformed messages and mappings
+#   make gate            judge the model inside by its gate, a quarter of an hour; ARGS='--requests 16' is quicker
 #   make bench-latency   what a knob costs; `bench-audio`: the audio process; `bench-control`: messages. ARGS as for `demond bench`
 #   make wheel           dist/demond-*.whl
 #   make install         /opt/demond and the systemd units; see systemd/install
@@ -23,7 +24,7 @@ export PYTHON
 export JACK_NO_START_SERVER := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: run test check check-format check-lint check-types check-imports format survival fuzz bench-latency bench-audio bench-control wheel install clean distclean setup-run setup-test
+.PHONY: run test gate check check-format check-lint check-types check-imports format survival fuzz bench-latency bench-audio bench-control wheel install clean distclean setup-run setup-test
 
 setup-run setup-test: setup-%:
 	@.ci/setup $*
@@ -58,6 +59,9 @@ survival: setup-test
 
 fuzz: setup-test
 	$(BIN)/python -m tests.fuzz --count 100000 $(ARGS)
+
+gate: setup-test
+	$(BIN)/python -m engine.embedded.gate $(ARGS)
 
 bench-latency bench-audio bench-control: bench-%: setup-test
 	$(BIN)/demond bench $* $(ARGS)

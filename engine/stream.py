@@ -255,7 +255,10 @@ class Ring:
     def _finish(self, slot: Slot, knobs: Knobs, settings: Settings) -> Result:
         latent = self._rows.x[slot.row].clone()
         self._history.add(latent, slot.first, self._depth)
-        repeats = knobs.feedback <= 0 or self._history.repeats(self._depth, knobs.feedback_depth)
+        # On a GPU the comparison would wait for the device: there a ring with feedback is never at rest.
+        repeats = knobs.feedback <= 0 or (
+            not latent.is_cuda and self._history.repeats(self._depth, knobs.feedback_depth)
+        )
         if self._canvas and slot.steady:
             self._canvas.paint(self._windows, slot.first, latent, settings)
         return Result(

@@ -14,6 +14,10 @@ import torch
 from torch import Tensor
 
 
+class BackendError(RuntimeError):
+    """A backend cannot run the network. What the user can do is in the message; another backend always is."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
     """What one row of a forward attends to and follows. The same object stands for the same tensors."""

@@ -5,6 +5,7 @@ Called by the other modules here. Random weights cost and react as trained ones 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -74,8 +75,12 @@ def built_in(frames: int) -> Stand:
 
 
 @torch.inference_mode()
-def random(sizes: Sizes, frames: int, device: torch.device) -> Stand:
-    """A network of these sizes with random weights of the magnitude of trained ones, in bf16 on a GPU."""
+def random(
+    sizes: Sizes, frames: int, device: torch.device, runner: Callable[[DiT], Backend] = EagerBackend
+) -> Stand:
+    """A network of these sizes with random weights of the magnitude of trained ones, in bf16 on a GPU, run by what
+    `runner` makes of it.
+    """
     generator = torch.Generator(device).manual_seed(1)
 
     def gaussian(*shape: int) -> Tensor:
@@ -92,7 +97,7 @@ def random(sizes: Sizes, frames: int, device: torch.device) -> Stand:
             drawn = torch.full(tensor.shape, float("norm" in name), device=device)
         state[name] = drawn.to(torch.float32 if name.startswith("time_embed") else dtype)
     model.load_state_dict(state, assign=True)
-    backend = EagerBackend(model.eval().requires_grad_(False))
+    backend = runner(model.eval().requires_grad_(False))
     lengths: dict[PromptSlot, int] = {"a": _TOKENS, "b": _TOKENS // 2, "negative": 1}
     conditions = {slot: Condition(gaussian(1, n, sizes.encoder_hidden_size)) for slot, n in lengths.items()}
     source, hint = gaussian(frames, CHANNELS), gaussian(frames, CHANNELS)

@@ -1,11 +1,11 @@
-"""The backend of a CUDA device: the network compiled, and every forward one captured graph.
+"""The backend of a CUDA device: the network in fused kernels, and every forward one captured graph.
 
 What a tick does on the host is to copy the rows in, send the places of their times, launch one graph and copy the
 velocities out. Conditions, contexts and times live in buffers of the device, written when they change. There is a
 graph for as many rows as there are slots, and one for twice as many; a forward of fewer rows runs the smaller one
 that holds them, and nobody reads the rest.
 
-Nothing falls back to slower code: what cannot be compiled or captured is a :class:`BackendError`.
+Nothing falls back to slower code: what cannot be captured is a :class:`BackendError`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from torch import Tensor
 from engine.backends import BackendError, Side
 from engine.geometry import CHANNELS
 from engine.model.dit import DiT
-from engine.model.fused import SPARSE, Fused, Precision, Sides, angles, band, seen
+from engine.model.fused import Fused, Precision, Sides, angles
 
 _TIMES_KEPT = 1024
 """Times whose modulation rows are kept; a moving fader asks for new ones every tick."""
 
+_LENGTH_STEP = 64
+"""Tokens that the room for a condition is a multiple of."""
+
 _WARM_UPS = 2
-"""Runs before a capture: the first compiles, the second finds everything laid out."""
+"""Runs before a capture: the first compiles the kernels, the second finds everything laid out."""
 
 
 class GraphBackend:
@@ -48,10 +51,10 @@ class GraphBackend:
 
     @torch.inference_mode()
     def prepare(self, batch: int, frames: int, length: int) -> None:
-        """See `engine.backends.Backend`. Compiling a new shape takes the better part of a minute, or a few seconds
-        when it is in the compiler's cache on disk. Raises :class:`BackendError`.
+        """See `engine.backends.Backend`. Takes some seconds the first time on a machine, for compiling, else a
+        fraction of one. Raises :class:`BackendError`.
         """
-        padded = -(-length // SPARSE) * SPARSE
+        padded = -(-length // _LENGTH_STEP) * _LENGTH_STEP
         if (batch, frames, padded) == self._shape:
             return
         self._graphs.clear()
@@ -115,11 +118,8 @@ class _Buffers:
         self._context = zeros(rows, frames, s.in_channels - CHANNELS)
         self._kv = zeros(s.num_hidden_layers, 2, rows, s.num_key_value_heads, length, s.head_dim)
         self._bias = zeros(rows, length, dtype=torch.float32)
-        blocks = length // SPARSE, -(-tokens // SPARSE)
-        self._counts = torch.ones(rows, 1, blocks[1], device=device, dtype=torch.int32)
-        self._indices = torch.arange(blocks[0], device=device, dtype=torch.int32).repeat(rows, 1, blocks[1], 1)
-        self._length, self._tokens = length, tokens
-        self._angles, self._band = angles(model, tokens, device, dtype), band(s, tokens, device)
+        self._counts = torch.ones(rows, device=device, dtype=torch.int32)
+        self._length, self._angles = length, angles(model, tokens, device, dtype)
 
         self.time, self.place = zeros(1, dtype=torch.float32), zeros(1, dtype=torch.int64)
         """A time and its place among those that are kept: what the graph of `add_time` reads."""
@@ -130,15 +130,8 @@ class _Buffers:
 
     def run(self, fused: Fused, rows: int) -> None:
         """The forward of the first `rows`; this is captured."""
-        sides = Sides(
-            *self._angles,
-            self._band,
-            self._bias[:rows],
-            seen(rows, self._tokens, self._counts, self._indices, self._length),
-        )
-        velocity = fused.velocity(
-            self.x[:rows], self._times[self._at[:rows]], self._context[:rows], self._kv[:, :, :rows], sides
-        )
+        sides = Sides(*self._angles, self._kv[:, :, :rows], self._bias[:rows], self._counts[:rows])
+        velocity = fused.velocity(self.x[:rows], self._times[self._at[:rows]], self._context[:rows], sides)
         self.out[:rows].copy_(velocity)
 
     def add_time(self, model: DiT) -> None:
@@ -179,10 +172,8 @@ class _Buffers:
             raise BackendError(f"prepared for conditions of {self._length} tokens, not of {length}")
         self._context[rows].copy_(side.context)
         self._kv[:, :, rows, :, :length].copy_(side.kv)
-        bias = self._bias[rows]
-        bias[:, :length] = 0.0 if side.mask is None else side.mask
-        bias[:, length:] = -torch.inf
-        self._counts[rows].fill_(-(-length // SPARSE))
+        self._bias[rows, :length] = 0.0 if side.mask is None else side.mask
+        self._counts[rows].fill_(length)
 
 
 def _captured(run: Callable[[], None], pool: tuple[int, int]) -> torch.cuda.CUDAGraph:

@@ -72,7 +72,7 @@ def test_a_library_that_is_missing_is_named(backend: EagerBackend, monkeypatch: 
     def missing(name: str) -> Any:
         raise ModuleNotFoundError("No module named 'triton'")
 
-    monkeypatch.setattr(choose.importlib, "import_module", missing)
+    monkeypatch.setattr("importlib.import_module", missing)
     with pytest.raises(BackendError, match=r"graph cannot be loaded .*triton.*; choose auto or eager"):
         choose.choose("graph", backend.model, ROOT)
 

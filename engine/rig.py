@@ -19,7 +19,7 @@ from torch import Tensor
 
 from engine import embedded
 from engine.backends import Backend, Name
-from engine.backends.choose import choose
+from engine.backends.choose import choose, home
 from engine.clips import Clips
 from engine.conditioning import Condition, Conditioner, Prompt, load_conditioner
 from engine.geometry import GRID, HOP, LATENT_RATE, SAMPLE_RATE
@@ -279,11 +279,12 @@ class Builder:
     def _model(self, checkpoint: Path | None, progress: Progress) -> Model:
         root = checkpoint or embedded.CHECKPOINT
         check_checkpoint(root)
-        transformer = load_transformer(root, self._device, self._dtype, progress)
+        place, dtype = home(self._backend, self._device, self._dtype)
+        transformer = load_transformer(root, place, dtype, progress)
         return Model(
             "built-in" if checkpoint is None else model_name(root),
             transformer,
-            choose(self._backend, transformer, root, self._threads, self._engines),
+            choose(self._backend, transformer, self._device, self._threads, self._engines),
             load_vae(root, self._device, progress),
             load_conditioner(root, self._device, self._dtype, progress),
         )

@@ -22,7 +22,7 @@ class BackendError(RuntimeError):
 
 
 class BackendRangeError(BackendError):
-    """The backend was not made for sizes like these. What the user can do: ask for others, or build for them."""
+    """The backend was not made for sizes or weights like these. What to do: ask for others, or build anew."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,6 +11,8 @@ import logging
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
+
 from engine.backends import Backend, BackendError, Name
 from engine.backends.eager import EagerBackend
 from engine.model.dit import DiT
@@ -22,29 +24,38 @@ _TRIAL = (1, 64, 64)
 log = logging.getLogger("engine.backends")
 
 
-def choose(name: Name, model: DiT, root: Path, threads: int = 1, engines: Path | None = None) -> Backend:
-    """The backend `name` over `model`, which is on its device with the weights of the checkpoint `root`.
+def home(name: Name, device: torch.device, dtype: torch.dtype) -> tuple[torch.device, torch.dtype]:
+    """Where and in which type the backend `name` wants its model, if it is to run on `device`, in `dtype` at best.
+
+    An engine of TensorRT has its own weights. Torch's are kept exact beside it: they tell which it must be of, and
+    LoRAs are added to them.
+    """
+    return (torch.device("cpu"), torch.float32) if name == "tensorrt" else (device, dtype)
+
+
+def choose(name: Name, model: DiT, device: torch.device, threads: int = 1, engines: Path | None = None) -> Backend:
+    """The backend `name` over `model`, which is where :func:`home` says, to run on `device`.
 
     `threads` run rows on the CPU; `engines` is the folder in which TensorRT engines are looked for. Raises
     :class:`BackendError`, and `ValueError` for a name that is none of :data:`NAMES`.
     """
     match name:
         case "auto":
-            return _best(model, threads)
+            return _best(model, device, threads)
         case "eager":
             return EagerBackend(model, threads)
         case "graph":
-            return _graph(model)
+            return _graph(model, device)
         case "tensorrt":
-            return _tensorrt(model, root, engines)
+            return _tensorrt(model, device, engines)
     raise ValueError(f"there is no backend {name!r}; {', '.join(NAMES)} are known")
 
 
-def _best(model: DiT, threads: int) -> Backend:
+def _best(model: DiT, device: torch.device, threads: int) -> Backend:
     """CUDA graphs on a GPU where they can be captured, and no compilation elsewhere."""
-    if _device(model) == "cuda":
+    if device.type == "cuda":
         try:
-            backend = _graph(model)
+            backend = _graph(model, device)
             backend.prepare(*_TRIAL)
             return backend
         except RuntimeError as error:
@@ -52,22 +63,20 @@ def _best(model: DiT, threads: int) -> Backend:
     return EagerBackend(model, threads)
 
 
-def _graph(model: DiT) -> Backend:
-    if _device(model) != "cuda":
+def _graph(model: DiT, device: torch.device) -> Backend:
+    if device.type != "cuda":
         raise BackendError("the backend graph captures CUDA graphs, and the device is the CPU; choose auto or eager")
     backend: Backend = _module("graph").GraphBackend(model)
     return backend
 
 
-def _tensorrt(model: DiT, root: Path, engines: Path | None) -> Backend:
-    if _device(model) != "cuda":
+def _tensorrt(model: DiT, device: torch.device, engines: Path | None) -> Backend:
+    if device.type != "cuda":
         raise BackendError("the backend tensorrt runs on an RTX GPU, and the device is the CPU; choose auto or eager")
-    backend: Backend = _module("tensorrt").load(model, root, engines)
+    if engines is None:
+        raise BackendError("the backend tensorrt needs a folder of engines, and was given none")
+    backend: Backend = _module("tensorrt").load(model, device, engines)
     return backend
-
-
-def _device(model: DiT) -> str:
-    return next(model.parameters()).device.type
 
 
 def _module(name: str) -> Any:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from demond import strict_yaml
 from demond.knobs import UnknownKnobError
+from demond.messages import Backend
 from demond.session import (
     CURVE_LIMIT,
     DEPTH,
@@ -177,6 +178,10 @@ class Engine(_Section):
     checkpoint: Path | None = None
     """A folder in diffusers' layout; none is the model inside."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    backend: Backend = "auto"
+    """What runs the network; `auto` is `graph` on a GPU where it works, else `eager`."""
+    engine_folder: Path | None = None
+    """TensorRT engines; none is `engines` in the user's cache folder for demond."""
     depth: Annotated[int, Field(ge=1, le=DEPTH_LIMIT)] = DEPTH
     steps: Annotated[int, Field(ge=1, le=STEPS_LIMIT)] = STEPS
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
@@ -278,7 +283,7 @@ def load(path: Path | None) -> Config:
     engine = config.engine
     files = {
         name: placed(named)
-        for name in ("checkpoint", "source", "timbre", "structure", "target", "lora_folder", "cache")
+        for name in ("checkpoint", "source", "timbre", "structure", "target", "lora_folder", "engine_folder", "cache")
         if isinstance(named := getattr(engine, name), Path)
     }
     loras = [lora.model_copy(update={"file": placed(lora.file)}) for lora in engine.loras]

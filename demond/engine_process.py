@@ -127,6 +127,8 @@ class _Play:
             start.threads,
             Path(start.cache),
             lambda stage, share: self._channel.send(Progress(stage=stage, share=share)),
+            start.backend,
+            Path(start.engines),
         )
         session = self._session
         self._ready = self._description()

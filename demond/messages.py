@@ -19,6 +19,10 @@ LIMIT = 1 << 22
 broken."""
 
 
+Backend = Literal["auto", "eager", "graph", "tensorrt"]
+"""What runs the network, by the engine's names."""
+
+
 class Message(BaseModel):
     """A frozen model that accepts no unknown field."""
 
@@ -38,6 +42,9 @@ class StartEngine(Message):
     trace: str
     device: str
     threads: int | None
+    backend: Backend
+    engines: str
+    """The folder of TensorRT engines."""
     cache: str
     """A folder for what is dear to compute again."""
     settings: tuple[Setting, ...]

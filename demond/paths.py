@@ -31,3 +31,8 @@ def scenes_file(client: str) -> Path:
 def cache_dir() -> Path:
     """Where demond keeps what it could make again (XDG, as above; CacheDirectory=)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "demond"
+
+
+def engines_dir() -> Path:
+    """Where `demond engine` keeps graphs and engines: DEMOND_ENGINES, else in the cache."""
+    return Path(os.environ.get("DEMOND_ENGINES") or cache_dir() / "engines")

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine import embedded
+from engine.backends import Name
 from engine.changes import Changes
 from engine.conditioning import Prompt
 from engine.curves import Curves
@@ -63,6 +64,8 @@ class Session:
         target: Path | None = None,
         loras: Sequence[tuple[Path, float]] = (),
         cache: Path | None = None,
+        backend: Name = "auto",
+        engines: Path | None = None,
         progress: Progress = lambda stage, share: None,
     ) -> None:
         """Loads everything and warms up; `progress(stage, share)` is called on the way.
@@ -70,8 +73,9 @@ class Session:
         `checkpoint` and `source` default to what ships inside; :class:`Silence` asks for music from text alone.
         `device` is `cpu`, `cuda`, `cuda:N` or `auto`. `threads` run slots beside each other on the CPU; by default on
         both cores of two, on all but one of more. A slot covers `context_seconds` of a longer source. Latents of
-        clips are kept in the folder `cache`. See `Setup` for the rest. Raises `CheckpointError`, `SourceError`,
-        `PromptError`, `LoraError`, `ValueError` or :class:`DeviceError`.
+        clips are kept in the folder `cache`. `backend` runs the network; `tensorrt` finds its engine in the folder
+        `engines`. See `Setup` for the rest. Raises `CheckpointError`, `SourceError`, `PromptError`, `LoraError`,
+        `BackendError`, `ValueError` or :class:`DeviceError`.
         """
         setup = Setup(
             checkpoint=checkpoint,
@@ -98,7 +102,7 @@ class Session:
         threads = threads or min(DEPTH_MOST, cores if cores <= 2 else cores - 1)
         dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
         self.device_name = _device_name(place, threads)
-        self._builder = Builder(place, dtype, threads, cache)
+        self._builder = Builder(place, dtype, threads, cache, backend, engines)
         rig = self._builder.build(setup, progress=progress)
         with torch.inference_mode():
             decode_window(rig.model.vae, rig.latents, 0, KEEP)

@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from demond.commands import PROGRAM, become
-from demond.paths import cache_dir
+from demond.paths import engines_dir
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,5 +41,5 @@ def list_(context: typer.Context) -> None:
 
 
 def _become(command: str, arguments: list[str]) -> NoReturn:
-    os.environ.setdefault("DEMOND_ENGINES", str(cache_dir() / "engines"))
+    os.environ["DEMOND_ENGINES"] = str(engines_dir())
     become("engine.trt", [command, *arguments])

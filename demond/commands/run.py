@@ -11,6 +11,7 @@ import typer
 
 from demond import config as settings
 from demond.commands import err, give_up
+from demond.messages import Backend
 from demond.strict_yaml import YamlError
 
 
@@ -38,6 +39,9 @@ def run(
         Literal["auto", "alsa", "jack", "none"] | None, typer.Option(help="Where MIDI comes from.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    backend: Annotated[
+        Backend | None, typer.Option(help="What runs the network; auto is graph on a GPU where it works, else eager.")
+    ] = None,
     depth: Annotated[
         int | None, typer.Option(help="Slots in flight: more is a higher rate, fewer a faster tick.")
     ] = None,
@@ -66,6 +70,7 @@ def run(
             "prompt_a": prompt_a,
             "prompt_b": prompt_b,
             "device": device,
+            "backend": backend,
             "depth": depth,
             "steps": steps,
             "threads": threads,

@@ -26,7 +26,7 @@ from demond.messages import (
 )
 from demond.parts import Surroundings
 from demond.parts._requests import Requests
-from demond.paths import cache_dir
+from demond.paths import cache_dir, engines_dir
 from demond.session import Session, Setting
 from demond.supervisor import Child, Plan
 
@@ -147,6 +147,8 @@ class EnginePart:
                 trace=names.trace,
                 device=engine.device,
                 threads=engine.threads,
+                backend=engine.backend,
+                engines=str(engine.engine_folder or engines_dir()),
                 cache=str(engine.cache or cache_dir()),
                 settings=self._requests.played.settings,
             )

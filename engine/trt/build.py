@@ -47,10 +47,10 @@ _SAID = 400
 """Characters of a library's complaint that are passed on."""
 
 
-def installed_tensorrt() -> str | None:
+def installed_tensorrt(library: str = "tensorrt_rtx") -> str | None:
     """The library and its version as `Built` names them, or none."""
     try:
-        return f"tensorrt_rtx {version('tensorrt_rtx')}"
+        return f"{library} {version(library)}"
     except PackageNotFoundError:
         return None
 

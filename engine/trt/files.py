@@ -45,6 +45,10 @@ class EngineFileError(Exception):
     """A graph or an engine cannot be used. What the user can do is in the message."""
 
 
+class EngineRangeError(EngineFileError):
+    """An engine was not built for such sizes, or for a change of its weights."""
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     format: Literal[1] = 1
@@ -127,11 +131,18 @@ class Built(_Record):
     """How long the build took."""
     ranges: dict[str, Range]
     """Of `batch`, `frames` and `length`, as far as the graph has them."""
+    refit: bool = False
+    """Whether its weights can be changed once it is loaded."""
     profile: dict[str, tuple[list[int], list[int], list[int]]]
     """Least, usual and largest shape of each input."""
     inputs: dict[str, Value]
     outputs: dict[str, Value]
     """Names, shapes (-1 is free) and types as the TensorRT network had them."""
+
+    @property
+    def library(self) -> str:
+        """The module that runs it: `tensorrt_rtx` or `tensorrt`."""
+        return self.tensorrt.partition(" ")[0]
 
 
 def dimension(size: int | str, sizes: Mapping[str, int]) -> int:
@@ -193,15 +204,23 @@ def read_engine(
         )
     if weights is not None and weights != built.weights:
         raise EngineFileError(f"{path} was built of other weights than those of this checkpoint; export and {again}")
-    for name, size in (sizes or {}).items():
+    if sizes is not None:
+        check_sizes(path, built, sizes)
+    return data, built
+
+
+def check_sizes(path: Path, built: Built, sizes: Mapping[str, int]) -> None:
+    """Raises :class:`EngineRangeError` for `batch`, `frames` or `length` that the engine in `path` does not take."""
+    for name, size in sizes.items():
         least, _, most = built.ranges.get(name, (0, 0, 0))
         if name in built.ranges and not least <= size <= most:
-            raise EngineFileError(f"{path} takes {least} to {most} {WORDS[name]}, not {size}; {again}")
-    if sizes and sizes.get("frames", 0) % built.frames_step:
-        raise EngineFileError(
+            raise EngineRangeError(
+                f"{path} takes {least} to {most} {WORDS[name]}, not {size}; build it again with `demond engine build`"
+            )
+    if sizes.get("frames", 0) % built.frames_step:
+        raise EngineRangeError(
             f"{path} takes latent frames in multiples of {built.frames_step}, not {sizes['frames']}"
         )
-    return data, built
 
 
 WORDS = {"batch": "rows in a batch", "frames": "latent frames", "length": "condition tokens"}

@@ -11,7 +11,6 @@ residual stream and all else between stay in fp32: a pure fp16 trunk overflows i
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,8 @@ from torch import Tensor, nn
 
 from engine.embedded.vae import _LOG, _RAW, StftVae, limited, mid_side
 from engine.geometry import CHANNELS, HOP
-from engine.model.checkpoint import Progress, load_transformer
+from engine.model.checkpoint import Progress, load_transformer, weights_of
 from engine.model.dit import DiT
-from engine.recent import content_of
 from engine.trt.files import Part, Precision
 from engine.vae import OobleckVae, Vae, load_vae
 
@@ -106,7 +104,7 @@ def dit_graph(model: DiT, precision: Precision) -> Graph:
         s.patch_size,
         sample,
         run,
-        _hash(model),
+        weights_of(model),
     )
 
 
@@ -146,7 +144,7 @@ def vae_graph(vae: Vae, part: Part, precision: Precision) -> Graph:
         1,
         sample,
         run,
-        _hash(vae),
+        weights_of(vae),
     )
 
 
@@ -323,13 +321,6 @@ def _twin(model: DiT, kind: type[Kind], bf16_grid: bool) -> Kind:
         twin = kind(model.sizes, bf16_grid=bf16_grid)
     twin.load_state_dict(model.state_dict(), assign=True)
     return twin.eval().requires_grad_(False)
-
-
-def _hash(module: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode() + content_of(tensor))
-    return digest.hexdigest()
 
 
 def _gaussian(seed: int, *shape: int) -> Tensor:

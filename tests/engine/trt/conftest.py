@@ -10,11 +10,14 @@ import torch
 from diffusers import AutoencoderOobleck
 from torch import nn
 
+from engine.trt.build import build
 from engine.trt.export import export
-from engine.trt.files import Exported, Part, Precision
+from engine.trt.files import Built, Exported, Part, Precision
 from engine.trt.graphs import Graph, dit_graph, vae_graph
 from engine.vae import OobleckVae
 from tests.engine.parts import random_backend
+
+CAPABILITIES = ("8.6", "8.9", "12.0")
 
 
 def tiny_oobleck(part: Part, precision: Precision) -> Graph:
@@ -48,6 +51,12 @@ def decoder() -> Graph:
 def exported_dit(dit: Graph, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported]:
     folder = tmp_path_factory.mktemp("graphs") / "tiny" / "dit-fp16"
     return folder, export(dit, folder, "tiny")
+
+
+@pytest.fixture(scope="session")
+def engines(exported_dit: tuple[Path, Exported]) -> dict[str, tuple[Path, Built]]:
+    """Of the tiny network, by compute capability."""
+    return {each: build(exported_dit[0], each) for each in CAPABILITIES}
 
 
 @pytest.fixture(scope="session")

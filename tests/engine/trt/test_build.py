@@ -13,17 +13,9 @@ import pytest
 
 from engine.trt.build import build, installed_tensorrt
 from engine.trt.files import GRAPH, Built, EngineFileError, Exported, read_engine, record_of
-from tests.engine.trt.conftest import Graph
+from tests.engine.trt.conftest import CAPABILITIES, Graph
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has a wheel for Linux on x86-64 alone")
-
-CAPABILITIES = ("8.6", "8.9", "12.0")
-
-
-@pytest.fixture(scope="module")
-def engines(exported_dit: tuple[Path, Exported]) -> dict[str, tuple[Path, Built]]:
-    """Of the tiny network, by compute capability."""
-    return {each: build(exported_dit[0], each) for each in CAPABILITIES}
 
 
 @pytest.fixture

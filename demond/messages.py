@@ -19,7 +19,7 @@ LIMIT = 1 << 22
 broken."""
 
 
-Backend = Literal["auto", "eager", "graph", "tensorrt"]
+Backend = Literal["auto", "eager", "graph", "graph-fp8", "tensorrt"]
 """What runs the network, by the engine's names."""
 
 

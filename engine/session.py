@@ -34,6 +34,7 @@ from engine.offline import VirtualPort
 from engine.performance import Performance, Rehearsal, Step, rehearse
 from engine.playback import KEEP, LoopPort
 from engine.rig import DEPTH_MOST, Builder, Rig, Setup, Silence
+from engine.threads import settle
 from engine.vae import decode_window
 
 RENDER_STEP = 0.08
@@ -94,8 +95,7 @@ class Session:
             steps=steps,
         )
         place = _device(device)
-        torch.set_flush_denormal(True)
-        torch.set_num_threads(1)  # rows are shared among threads, not the products inside them
+        settle()
         cores = os.cpu_count() or 1
         # The audio process runs in real time and takes its few microseconds from whichever core it likes; leaving it
         # one of two would cost half the speed.
@@ -144,7 +144,7 @@ class Session:
         place is not heard. Raises `RateError`.
         """
         rig = self._changes.rig
-        self._performance = Performance(rig, rig.guides, port, time.monotonic_ns, keep)
+        self._performance = Performance(rig, rig.guides, port, time.monotonic_ns, keep, behind=True)
 
     def step(self, knobs: Knobs) -> Step:
         """Commits what is ready, then one tick and its writes, or the idle top-up. Never waits.

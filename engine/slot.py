@@ -82,10 +82,9 @@ def columns(rows: Rows, values: Sequence[tuple[int, Sequence[float]]]) -> tuple[
 
     `values` are rows and their numbers, equally many for each; the other rows get zeros.
     """
-    table = torch.zeros(len(values[0][1]), rows.count)
-    for row, numbers in values:
-        for column, number in enumerate(numbers):
-            table[column, row] = number
+    numbers = dict(values)
+    none = (0.0,) * len(values[0][1])
+    table = torch.tensor([numbers.get(row, none) for row in range(rows.count)]).T.contiguous()
     device = rows.x.device
     if device.type == "cuda":
         table = table.pin_memory()

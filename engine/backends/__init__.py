@@ -13,8 +13,10 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-Name = Literal["auto", "eager", "graph", "tensorrt"]
-"""What a user may ask for; `auto` is the fastest that needs nothing built ahead (`engine.backends.choose`)."""
+Name = Literal["auto", "eager", "graph", "graph-fp8", "tensorrt"]
+"""What a user may ask for; `auto` is the fastest that is exact and needs nothing built ahead; see
+`engine.backends.choose`.
+"""
 
 
 class BackendError(RuntimeError):
@@ -23,10 +25,6 @@ class BackendError(RuntimeError):
 
 class BackendRangeError(BackendError):
     """The backend was not made for sizes or weights like these. What to do: ask for others, or build anew."""
-
-
-class BackendError(RuntimeError):
-    """A backend cannot run the network. What the user can do is in the message; another backend always is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -44,8 +44,8 @@ def choose(name: Name, model: DiT, device: torch.device, threads: int = 1, engin
             return _best(model, device, threads)
         case "eager":
             return EagerBackend(model, threads)
-        case "graph":
-            return _graph(model, device)
+        case "graph" | "graph-fp8":
+            return _graph(name, model, device)
         case "tensorrt":
             return _tensorrt(model, device, engines)
     raise ValueError(f"there is no backend {name!r}; {', '.join(NAMES)} are known")
@@ -55,7 +55,7 @@ def _best(model: DiT, device: torch.device, threads: int) -> Backend:
     """CUDA graphs on a GPU where they can be captured, and no compilation elsewhere."""
     if device.type == "cuda":
         try:
-            backend = _graph(model, device)
+            backend = _graph("graph", model, device)
             backend.prepare(*_TRIAL)
             return backend
         except RuntimeError as error:
@@ -63,10 +63,12 @@ def _best(model: DiT, device: torch.device, threads: int) -> Backend:
     return EagerBackend(model, threads)
 
 
-def _graph(model: DiT, device: torch.device) -> Backend:
+def _graph(name: Name, model: DiT, device: torch.device) -> Backend:
     if device.type != "cuda":
-        raise BackendError("the backend graph captures CUDA graphs, and the device is the CPU; choose auto or eager")
-    backend: Backend = _module("graph").GraphBackend(model)
+        raise BackendError(
+            f"the backend {name} captures CUDA graphs, and the device is the CPU; choose auto or eager"
+        )
+    backend: Backend = _module("graph").GraphBackend(model, "fp8" if name == "graph-fp8" else "bf16")
     return backend
 
 

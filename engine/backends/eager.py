@@ -18,6 +18,7 @@ from torch import Tensor
 from engine.backends import Side
 from engine.geometry import CHANNELS
 from engine.model.dit import DiT
+from engine.threads import settle
 
 _ROWS_KEPT = 1024
 """Modulation rows kept, one per time that was asked for; a moving fader asks for new ones every tick."""
@@ -40,7 +41,7 @@ class EagerBackend:
         self._sides: tuple[Side, ...] = ()
         self._tensors: tuple[Tensor, Tensor, Tensor | None]
         self._rows: dict[float, Tensor] = {}
-        self._pool = ThreadPoolExecutor(threads, "row", torch.set_flush_denormal, (True,)) if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads, "row", settle) if threads > 1 else None
 
     @torch.inference_mode()
     def prepare(self, batch: int, frames: int, length: int) -> None:

@@ -10,7 +10,7 @@ Nothing falls back to slower code: what cannot be captured is a :class:`BackendE
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 import torch
@@ -18,8 +18,9 @@ from torch import Tensor
 
 from engine.backends import BackendError, Side
 from engine.geometry import CHANNELS
+from engine.graphs import captured
 from engine.model.dit import DiT
-from engine.model.fused import Fused, Precision, Sides, angles
+from engine.model.fused import Fused, Precision, Sides
 
 _TIMES_KEPT = 1024
 """Times whose modulation rows are kept; a moving fader asks for new ones every tick."""
@@ -27,20 +28,14 @@ _TIMES_KEPT = 1024
 _LENGTH_STEP = 64
 """Tokens that the room for a condition is a multiple of."""
 
-_WARM_UPS = 2
-"""Runs before a capture: the first compiles the kernels, the second finds everything laid out."""
-
 
 class GraphBackend:
     """See `engine.backends.Backend`."""
 
-    name = "graph"
-
     def __init__(self, model: DiT, precision: Precision = "bf16") -> None:
-        """`model` is on its CUDA device, in bf16, with its weights. Raises :class:`BackendError` for another device."""
+        """`model` is on its CUDA device, in bf16, with its weights; `precision` is that of its large products."""
+        self.name = "graph" if precision == "bf16" else f"graph-{precision}"
         self.device = next(model.parameters()).device
-        if self.device.type != "cuda":
-            raise BackendError(f"the graph backend needs a CUDA device and is given the {self.device}; choose eager")
         self.model, self.precision = model, precision
         self._dtype = model.proj_in.weight.dtype
         self._fused = Fused(model, precision)
@@ -64,9 +59,9 @@ class GraphBackend:
         stream.wait_stream(torch.cuda.current_stream(self.device))
         try:
             with torch.cuda.stream(stream):
-                self._time_graph = _captured(lambda: buffers.add_time(self.model), pool)
+                self._time_graph = captured(lambda: buffers.add_time(self.model), pool)
                 for rows in (batch, 2 * batch):
-                    self._graphs[rows] = _captured(lambda rows=rows: buffers.run(self._fused, rows), pool)
+                    self._graphs[rows] = captured(lambda rows=rows: buffers.run(self._fused, rows), pool)
         except Exception as error:
             raise BackendError(f"{self.device} cannot run the network as a graph: {error}") from error
         torch.cuda.current_stream(self.device).wait_stream(stream)
@@ -119,7 +114,7 @@ class _Buffers:
         self._kv = zeros(s.num_hidden_layers, 2, rows, s.num_key_value_heads, length, s.head_dim)
         self._bias = zeros(rows, length, dtype=torch.float32)
         self._counts = torch.ones(rows, device=device, dtype=torch.int32)
-        self._length, self._angles = length, angles(model, tokens, device, dtype)
+        self._length, self._angles = length, model.tables(tokens, device, dtype)[:2]
 
         self.time, self.place = zeros(1, dtype=torch.float32), zeros(1, dtype=torch.int64)
         """A time and its place among those that are kept: what the graph of `add_time` reads."""
@@ -174,17 +169,3 @@ class _Buffers:
         self._kv[:, :, rows, :, :length].copy_(side.kv)
         self._bias[rows, :length] = 0.0 if side.mask is None else side.mask
         self._counts[rows].fill_(length)
-
-
-def _captured(run: Callable[[], None], pool: tuple[int, int]) -> torch.cuda.CUDAGraph:
-    """`run` as a graph, captured on the current stream while other threads go on using the device."""
-    for _ in range(_WARM_UPS):
-        run()
-    torch.cuda.current_stream().synchronize()
-    graph = torch.cuda.CUDAGraph()
-    graph.capture_begin(pool=pool, capture_error_mode="thread_local")
-    try:
-        run()
-    finally:
-        graph.capture_end()
-    return graph

@@ -75,9 +75,7 @@ def built_in(frames: int) -> Stand:
 
 
 @torch.inference_mode()
-def random(
-    sizes: Sizes, frames: int, device: torch.device, runner: Callable[[DiT], Backend] = EagerBackend
-) -> Stand:
+def random(sizes: Sizes, frames: int, device: torch.device, runner: Callable[[DiT], Backend] = EagerBackend) -> Stand:
     """A network of these sizes with random weights of the magnitude of trained ones, in bf16 on a GPU, run by what
     `runner` makes of it.
     """

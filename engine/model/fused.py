@@ -57,9 +57,8 @@ class Sides(NamedTuple):
     """What all blocks attend to beside their input."""
 
     cos: Tensor
-    """[S,D]."""
     sin: Tensor
-    """[S,D], its first half negative: what turns a vector that is read from its middle on."""
+    """[S,D], both from `DiT.tables`."""
     kv: Tensor
     """[layers,2,R,K,L,D] of the conditions, padded."""
     bias: Tensor
@@ -129,13 +128,6 @@ def product(x: Tensor | Rows, matrix: Matrix, like: Tensor) -> Tensor:
         x.rows, matrix.matrix.t(), scale_a=x.scale, scale_b=matrix.scale, out_dtype=like.dtype, use_fast_accum=True
     )
     return out.view(*like.shape[:2], -1)
-
-
-def angles(model: DiT, tokens: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """`Sides.cos` and `Sides.sin`."""
-    cos, sin, _ = model.tables(tokens, device, dtype)
-    half = sin.shape[1] // 2
-    return cos, torch.cat((-sin[:, :half], sin[:, half:]), dim=1)
 
 
 def _weights(block: Block, fp8: bool) -> Weights:

@@ -7,9 +7,10 @@ at once, scaled row by row: `Rows`. Needs the `triton` that CUDA builds of torch
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -48,9 +49,9 @@ def _modulation(own, time, row, stride, i, inside):  # type: ignore[no-untyped-d
 @triton.jit
 def _put(out, scales, values, token, i, inside, D: tl.constexpr, FP8_MOST: tl.constexpr):  # type: ignore[no-untyped-def]
     if FP8_MOST > 0:
-        scale = tl.maximum(tl.max(tl.abs(values), 0), 1e-12) / FP8_MOST
-        tl.store(scales + token, scale)
-        values = values / scale
+        most = tl.maximum(tl.max(tl.abs(values), 0), 1e-12)
+        tl.store(scales + token, most / FP8_MOST)
+        values *= FP8_MOST / most
     tl.store(out + token * D + i, values.to(out.dtype.element_ty), mask=inside)
 
 
@@ -121,25 +122,29 @@ def norm(
 
 
 @triton.jit
-def _rotate(qkv, weight, cos, sin, out, tokens, stride, eps, HEADS: tl.constexpr, BLOCK: tl.constexpr, D: tl.constexpr):  # type: ignore[no-untyped-def]
+def _rotate(  # type: ignore[no-untyped-def]
+    qkv, weight, cos, sin, out, tokens, stride, eps, HEADS: tl.constexpr, BLOCK: tl.constexpr, D: tl.constexpr
+):
     token = tl.program_id(0).to(tl.int64)
     place = token % tokens
-    head, i = tl.arange(0, BLOCK)[:, None], tl.arange(0, D)[None, :]
-    across = (i + D // 2) % D
-    inside = head < HEADS
-    v = tl.load(qkv + token * stride + head * D + i, mask=inside, other=0).to(tl.float32)
-    other = tl.load(qkv + token * stride + head * D + across, mask=inside, other=0).to(tl.float32)
-    size = tl.rsqrt(tl.sum(v * v, 1) / D + eps)[:, None]
-    v *= size * tl.load(weight + head * D + i, mask=inside, other=0).to(tl.float32)
-    other *= size * tl.load(weight + head * D + across, mask=inside, other=0).to(tl.float32)
-    turned = v * tl.load(cos + place * D + i).to(tl.float32) + other * tl.load(sin + place * D + i).to(tl.float32)
-    tl.store(out + (token * HEADS + head) * D + i, turned.to(out.dtype.element_ty), mask=inside)
+    head, i = tl.arange(0, BLOCK)[:, None], tl.arange(0, D // 2)[None, :]
+    inside, half = head < HEADS, D // 2
+    at = head * D + i
+    a = tl.load(qkv + token * stride + at, mask=inside, other=0).to(tl.float32)
+    b = tl.load(qkv + token * stride + at + half, mask=inside, other=0).to(tl.float32)
+    size = tl.rsqrt((tl.sum(a * a, 1) + tl.sum(b * b, 1)) / D + eps)[:, None]
+    a *= size * tl.load(weight + at, mask=inside, other=0).to(tl.float32)
+    b *= size * tl.load(weight + at + half, mask=inside, other=0).to(tl.float32)
+    c, s = tl.load(cos + place * D + i).to(tl.float32), tl.load(sin + place * D + i).to(tl.float32)
+    to = out + token * HEADS * D + at
+    tl.store(to, (a * c - b * s).to(out.dtype.element_ty), mask=inside)
+    tl.store(to + half, (b * c + a * s).to(out.dtype.element_ty), mask=inside)
 
 
 def rotated(qkv: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, eps: float) -> Tensor:
-    """Queries and keys [R,S,H+K,D] of `qkv` [R,S,(H+2K) D], normalised and turned.
+    """Queries and keys [R,S,H+K,D] of `qkv` [R,S,(H+2K) D], normalised with `weight` [H+K,D] and turned.
 
-    `weight` [H+K,D]; `cos` and `sin` [S,D], where the first half of `sin` is negative.
+    `cos` and `sin` [S,D] hold the same in both halves (`DiT.tables`).
     """
     rows, tokens, stride = qkv.shape
     heads, width = weight.shape
@@ -195,6 +200,27 @@ def scaled(x: Tensor) -> Rows:
     return Rows(out, scales)
 
 
+@triton.jit
+def _snake(x, alpha, share, out, channels, frames, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    row = tl.program_id(0).to(tl.int64)
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = i < frames
+    v = tl.load(x + row * frames + i, mask=inside, other=0).to(tl.float32)
+    bend = tl.sin(v * tl.load(alpha + row % channels))
+    v += bend * bend * tl.load(share + row % channels)
+    tl.store(out + row * frames + i, v.to(out.dtype.element_ty), mask=inside)
+
+
+def snake(x: Tensor, alpha: Tensor, share: Tensor) -> Tensor:
+    """`x + share sin(alpha x)^2` of `x` [B,C,N]; `alpha` and `share` [C] in fp32."""
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    batch, channels, frames = x.shape
+    block = min(1024, triton.next_power_of_2(frames))
+    _snake[(batch * channels, triton.cdiv(frames, block))](x, alpha, share, out, channels, frames, BLOCK=block)
+    return out
+
+
 def _room(x: Tensor, width: int, fp8: bool) -> tuple[Tensor, Tensor | None]:
     """Room for `width` channels of every token of `x`, and for their scales in fp8."""
     if not fp8:
@@ -209,7 +235,7 @@ def _attend(  # type: ignore[no-untyped-def]
     q_row, q_token, k_row, k_token, k_head, v_row, v_token, v_head, bias_row,
     tokens, keys, scale, eps,
     HEADS: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
-    WINDOW: tl.constexpr, CONDITION: tl.constexpr,
+    WINDOW: tl.constexpr, CONDITION: tl.constexpr, LOG2_E: tl.constexpr,
 ):  # fmt: skip
     first, head, row = tl.program_id(0) * M, tl.program_id(1), tl.program_id(2).to(tl.int64)
     query, i = first + tl.arange(0, M), tl.arange(0, D)
@@ -236,7 +262,7 @@ def _attend(  # type: ignore[no-untyped-def]
         looked = tl.load(k + key[None, :] * k_token + i[:, None], mask=there[None, :], other=0)
         score = tl.dot(at, looked) * scale
         if CONDITION:
-            score += (tl.load(bias + row * bias_row + key, mask=there, other=0) * 1.4426950408889634)[None, :]
+            score += (tl.load(bias + row * bias_row + key, mask=there, other=0) * LOG2_E)[None, :]
         seen = there[None, :]
         if WINDOW > 0:
             seen = seen & (tl.abs(query[:, None] - key[None, :]) <= WINDOW)
@@ -255,6 +281,9 @@ def _attend(  # type: ignore[no-untyped-def]
 
 def attended(q: Tensor, k: Tensor, v: Tensor, window: int = 0) -> Tensor:
     """Attention [R,S,H D] of `q` [R,S,H,D] to `k` and `v` [R,S,K,D], at most `window` tokens away unless that is 0."""
+    if not window and q.shape[1] > SHORT:
+        q, k, v = (each.transpose(1, 2) for each in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, enable_gqa=True).transpose(1, 2).flatten(2)
     strides = (k.stride(0), k.stride(1), k.stride(2), v.stride(0), v.stride(1), v.stride(2))
     return _attended(q, k, v, strides, (q, q, q, 0), 0.0, window=window, condition=False)
 
@@ -266,7 +295,9 @@ def conditioned(q: Tensor, weight: Tensor, kv: Tensor, bias: Tensor, counts: Ten
     """
     k, v = kv.unbind()
     strides = (k.stride(0), k.stride(2), k.stride(1), v.stride(0), v.stride(2), v.stride(1))
-    return _attended(q, k.transpose(1, 2), v.transpose(1, 2), strides, (bias, counts, weight, bias.stride(0)), eps, 0, True)
+    return _attended(
+        q, k.transpose(1, 2), v.transpose(1, 2), strides, (bias, counts, weight, bias.stride(0)), eps, 0, True
+    )
 
 
 def _attended(
@@ -282,20 +313,26 @@ def _attended(
     rows, tokens, heads, width = q.shape
     bias, counts, weight, bias_row = condition_of
     out = q.new_empty(rows, tokens, heads * width)
-    tile = TILES["small" if tokens <= 256 else "condition" if condition else "window" if window else "full"]
+    tile = TILES[("condition" if condition else "self", tokens > SHORT)]
     _attend[(triton.cdiv(tokens, tile["M"]), heads, rows)](
         q, k, v, out, bias, counts, weight,
         q.stride(0), q.stride(1), *strides, bias_row,
         tokens, k.shape[1], width**-0.5 * _LOG2_E, eps,
-        HEADS=heads, GROUP=heads // k.shape[2], D=width, WINDOW=window, CONDITION=condition, **tile,
+        HEADS=heads, GROUP=heads // k.shape[2], D=width, WINDOW=window, CONDITION=condition, LOG2_E=_LOG2_E,
+        **tile,
     )  # fmt: skip
     return out
 
 
-TILES: dict[str, dict[str, Any]] = {
-    "small": {"M": 64, "N": 64, "num_warps": 4, "num_stages": 3},
-    "condition": {"M": 128, "N": 64, "num_warps": 8, "num_stages": 3},
-    "window": {"M": 128, "N": 64, "num_warps": 8, "num_stages": 3},
-    "full": {"M": 128, "N": 64, "num_warps": 8, "num_stages": 3},
+SHORT = 256
+"""Tokens up to which there are few tiles to share out, and these kernels are the fastest for full attention too."""
+
+TILES: dict[tuple[str, bool], dict[str, int]] = {
+    ("self", False): {"M": 64, "N": 64, "num_warps": 4, "num_stages": 3},
+    ("self", True): {"M": 64, "N": 64, "num_warps": 4, "num_stages": 3},
+    ("condition", False): {"M": 64, "N": 128, "num_warps": 4, "num_stages": 2},
+    ("condition", True): {"M": 64, "N": 64, "num_warps": 4, "num_stages": 2},
 }
-"""Queries and keys of one step of attention, by its kind; the fastest of those tried on an H200."""
+"""Queries and keys of one step of attention, by its kind and for more tokens than :data:`SHORT`: the fastest of ten on
+an H200 at 125 and 750 tokens.
+"""

@@ -32,14 +32,14 @@ def test_a_cpu_runs_the_network_eagerly_on_the_threads_it_is_given(backend: Eage
     assert (chosen.model, chosen._threads) == (backend.model, 3)
 
 
-@pytest.mark.parametrize("name", ["graph", "tensorrt"])
+@pytest.mark.parametrize("name", ["graph", "graph-fp8", "tensorrt"])
 def test_what_needs_a_gpu_is_refused_without_one(backend: EagerBackend, name: Name) -> None:
     with pytest.raises(BackendError, match=f"{name} .* the device is the CPU; choose auto or eager"):
         choose.choose(name, backend.model, CPU)
 
 
 def test_a_name_that_is_none_is_answered_with_those_that_are(backend: EagerBackend, two_seconds: Path) -> None:
-    with pytest.raises(ValueError, match="no backend 'turbo'; auto, eager, graph, tensorrt are known"):
+    with pytest.raises(ValueError, match="no backend 'turbo'; auto, eager, graph, graph-fp8, tensorrt are known"):
         choose.choose("turbo", backend.model, CPU)  # type: ignore[arg-type]
     with pytest.raises(BackendError, match="the device is the CPU"):
         Session(source=two_seconds, device="cpu", threads=1, backend="graph")
@@ -48,14 +48,14 @@ def test_a_name_that_is_none_is_answered_with_those_that_are(backend: EagerBacke
 def test_on_a_gpu_auto_takes_graphs_that_have_been_captured_once(
     backend: EagerBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choose, "_module", lambda name: SimpleNamespace(GraphBackend=EagerBackend))
+    monkeypatch.setattr(choose, "_module", lambda name: SimpleNamespace(GraphBackend=lambda model, precision: EagerBackend(model)))
     assert choose.choose("auto", backend.model, GPU).most == 2
 
 
 def test_where_no_graph_is_captured_auto_goes_on_without_and_says_so(
     backend: EagerBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(choose, "_module", lambda name: SimpleNamespace(GraphBackend=Unworkable))
+    monkeypatch.setattr(choose, "_module", lambda name: SimpleNamespace(GraphBackend=lambda model, precision: Unworkable(model)))
     assert type(choose.choose("auto", backend.model, GPU)) is EagerBackend
     assert "without CUDA graphs, which is slower: operation not permitted when stream is capturing" in caplog.text
 

@@ -10,7 +10,7 @@ from tests.engine.parts import gaussian
 
 pytest.importorskip("triton", reason="the kernels of a GPU are written in Triton, which the dev extra brings")
 
-from engine.model.fused import Fused, Sides, angles
+from engine.model.fused import Fused, Sides
 
 SIZES = Sizes(48, 80, 4, 4, 2, 32, sliding_window=16, encoder_hidden_size=24)
 LENGTHS = (5, 70, 1)
@@ -25,7 +25,7 @@ def model() -> DiT:
     return model
 
 
-@pytest.mark.parametrize("frames", [16, 51, 150])
+@pytest.mark.parametrize("frames", [16, 51, 150, 520])
 @torch.inference_mode()
 def test_it_is_the_same_function(model: DiT, frames: int) -> None:
     """Rows of their own times, contexts and conditions; what lies in the padding is not heard."""
@@ -41,5 +41,5 @@ def test_it_is_the_same_function(model: DiT, frames: int) -> None:
     for row, length in enumerate(LENGTHS):
         kv[:, :, row, :, :length], bias[row, :length] = kvs[row][:, :, 0], masks[row]
     counts = torch.tensor(LENGTHS, dtype=torch.int32)
-    sides = Sides(*angles(model, tokens, x.device, x.dtype), kv, bias, counts)
+    sides = Sides(*model.tables(tokens, x.device, x.dtype)[:2], kv, bias, counts)
     assert (Fused(model).velocity(x, rows, context, sides) - wanted).abs().max() < 2e-5

@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat
@@ -100,6 +101,20 @@ def read_gpus(text: str) -> tuple[Gpu, ...]:
         if len(cells) == 4 and cells[2].isdecimal() and cells[3].isdecimal():
             found.append(Gpu(name=cells[0], driver=cells[1], memory_mib=int(cells[2]), free_mib=int(cells[3])))
     return tuple(found)
+
+
+def device(asked: str, found: Sequence[Gpu] | None = None) -> str:
+    """The device that a bench takes: `asked`, where a number stands for that GPU, or for `auto` the GPU with the most
+    free memory, and the CPU where there is none.
+
+    What CUDA_VISIBLE_DEVICES hides is CUDA's own affair, so `auto` stays `auto` there.
+    """
+    if asked.isdecimal():
+        return f"cuda:{asked}"
+    if asked != "auto" or "CUDA_VISIBLE_DEVICES" in os.environ:
+        return asked
+    seen = gpus() if found is None else found
+    return f"cuda:{max(range(len(seen)), key=lambda i: seen[i].free_mib)}" if seen else "cpu"
 
 
 def commit() -> str | None:

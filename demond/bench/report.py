@@ -7,6 +7,7 @@ whoever compares two reports knows how far each figure wanders by itself.
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import sys
@@ -107,6 +108,8 @@ class Report(_Model):
     """demond's."""
     commit: str | None
     """Of the checkout, with `+` for files that differ from it; null for an installed demond."""
+    torch: str
+    """Its version."""
     command: tuple[str, ...]
     machine: Machine
     setup: Setup
@@ -168,6 +171,7 @@ def report(
         date=datetime.now(UTC).replace(microsecond=0),
         version=__version__,
         commit=machine.commit(),
+        torch=importlib.metadata.version("torch"),
         command=("demond", "bench", bench, *sys.argv[1:]),
         machine=on or machine.here(),
         setup=setup,

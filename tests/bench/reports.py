@@ -19,6 +19,7 @@ def made(*rows: Row, bench: str = "engine", day: int = 1, **changed: Any) -> Rep
         "date": datetime(2026, 1, day, tzinfo=UTC),
         "version": "0.1.0",
         "commit": "0123456789ab",
+        "torch": "2.13.0",
         "command": ("demond", "bench", bench),
         "machine": MACHINE,
         "setup": SETUP,

@@ -73,8 +73,14 @@ def render(context: typer.Context) -> None:
 
 @bench.command("latency", context_settings=PROGRAM, add_help_option=False)
 def bench_latency(context: typer.Context) -> None:
-    """From a control message to the first changed sample at the JACK port, per kind of knob."""
+    """What a knob costs: first change, convergence, gaps between writes, the lead, at many phases."""
     become("demond.bench.latency", context.args)
+
+
+@bench.command("engine", context_settings=PROGRAM, add_help_option=False)
+def bench_engine(context: typer.Context) -> None:
+    """What a tick costs: milliseconds, latents a second, times real time, the floor; by depth and context."""
+    become("demond.bench.engine", context.args)
 
 
 @bench.command("control", context_settings=PROGRAM, add_help_option=False)

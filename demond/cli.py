@@ -83,6 +83,18 @@ def bench_engine(context: typer.Context) -> None:
     become("demond.bench.engine", context.args)
 
 
+@bench.command("diff", context_settings=PROGRAM, add_help_option=False)
+def bench_diff(context: typer.Context) -> None:
+    """Compare two reports row by row; the exit status is 1 when something got worse by more than noise."""
+    become("demond.bench.diff", context.args)
+
+
+@bench.command("plot", context_settings=PROGRAM, add_help_option=False)
+def bench_plot(context: typer.Context) -> None:
+    """Draw reports as PNG and SVG."""
+    become("demond.bench.plots", context.args)
+
+
 @bench.command("control", context_settings=PROGRAM, add_help_option=False)
 def bench_control(context: typer.Context) -> None:
     """From a MIDI or OSC message to the knob's new value, while eight faders move at once."""

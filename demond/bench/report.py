@@ -251,9 +251,22 @@ def deliver(made: Report, file: Path | None, folder: Path | None) -> None:
             path = folder / file_name(made)
             save(made, path)
             told.print(f"report: {path}", soft_wrap=True, markup=False)
+            told.print(_drawn(made, path.with_suffix("")), soft_wrap=True, markup=False)
     except ReportError as error:
         told.print(f"demond bench: {error}", soft_wrap=True, markup=False)
         raise typer.Exit(2) from None
+
+
+def _drawn(made: Report, stem: Path) -> str:
+    """Draws the plots, and says which; or why there are none."""
+    from demond.bench.plots import PlotsMissingError, draw
+
+    try:
+        return "plots: " + ", ".join(str(path) for path in draw(made, stem))
+    except PlotsMissingError as error:
+        return f"no plots: {error}; then: demond bench plot {stem}.json"
+    except OSError as error:
+        raise ReportError(f"{stem} cannot be drawn: {error.strerror}") from error
 
 
 def show(made: Report, console: Console | None = None) -> None:

@@ -83,6 +83,18 @@ def bench_engine(context: typer.Context) -> None:
     become("demond.bench.engine", context.args)
 
 
+@bench.command("advise", context_settings=PROGRAM, add_help_option=False)
+def bench_advise(context: typer.Context) -> None:
+    """Measure ticks at every depth and for several contexts, and say which depth and context suit this machine."""
+    become("demond.bench.advise", context.args)
+
+
+@bench.command("model", context_settings=PROGRAM, add_help_option=False)
+def bench_model(context: typer.Context) -> None:
+    """Print predicted against measured knob-to-ear times."""
+    become("demond.bench.model", context.args)
+
+
 @bench.command("diff", context_settings=PROGRAM, add_help_option=False)
 def bench_diff(context: typer.Context) -> None:
     """Compare two reports row by row; the exit status is 1 when something got worse by more than noise."""

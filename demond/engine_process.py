@@ -127,6 +127,8 @@ class _Play:
             start.threads,
             Path(start.cache),
             lambda stage, share: self._channel.send(Progress(stage=stage, share=share)),
+            Path(start.paces),
+            start.knob_ms,
         )
         session = self._session
         self._ready = self._description()
@@ -151,6 +153,7 @@ class _Play:
             loop_seconds=session.loop_seconds,
             depth=session.setup.depth,
             steps=session.setup.steps,
+            advice=session.advice,
         )
 
     def _first_message(self) -> StartEngine | None:

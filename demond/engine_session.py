@@ -59,8 +59,13 @@ def open_session(
     threads: int | None,
     cache: Path | None,
     progress: Callable[[str, float], None],
+    paces: Path | None = None,
+    knob_ms: float = 250.0,
 ) -> engine.Session:
-    """An `engine.Session` that begins as `settings` say. Raises one of :data:`REFUSALS`."""
+    """An `engine.Session` that begins as `settings` say. Raises one of :data:`REFUSALS`.
+
+    `paces` and `knob_ms` are for the depth `auto`.
+    """
     asked = Session(settings)
     session = engine.Session(
         checkpoint=_path(asked.path("checkpoint")),
@@ -83,6 +88,8 @@ def open_session(
         ],
         cache=cache,
         progress=progress,
+        paces=paces,
+        knob_ms=knob_ms,
     )
     for name, values in asked.curves.items():
         session.set_curve(name, values)

@@ -25,6 +25,8 @@ CURVE_LIMIT = 4_096
 """Points of a curve."""
 DEPTH, STEPS = 4, 8
 DEPTH_LIMIT, STEPS_LIMIT = 8, 64
+AUTO: Literal["auto"] = "auto"
+Depth = Annotated[int, Field(ge=1, le=DEPTH_LIMIT)] | Literal["auto"]
 LONGEST_SECONDS = 240.0
 """The longest loop."""
 LORA_LIMIT = 16
@@ -202,10 +204,10 @@ class SetSteps(_Setting):
 
 
 class SetDepth(_Setting):
-    """Slots in flight: more is a higher rate of results, fewer a faster tick."""
+    """Slots in flight: more is a higher rate of results, fewer a faster tick. `auto` is what suits the machine."""
 
     type: Literal["depth"] = "depth"
-    count: Annotated[int, Field(ge=1, le=DEPTH_LIMIT)]
+    count: Depth
 
 
 class SetContext(_Setting):
@@ -354,8 +356,8 @@ class Session:
         return setting.count if isinstance(setting, SetSteps) else STEPS
 
     @property
-    def depth(self) -> int:
-        """Slots in flight."""
+    def depth(self) -> Depth:
+        """Slots in flight, or `auto`."""
         setting = self.get("depth")
         return setting.count if isinstance(setting, SetDepth) else DEPTH
 

@@ -31,6 +31,8 @@ _INTERVAL = (0.5, 99.5)
 _ENOUGH = {50: 8, 95: 60}
 """Samples that a row must have for its median, and for its 95th percentile, to be compared."""
 _COUNT_SPREADS = 3.0
+_NOTHING = 1e-9
+"""A figure below this cannot be divided by."""
 
 Verdict = Literal["same", "worse", "better", "undecided"]
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -84,12 +86,12 @@ def compare(before: Report, after: Report, tolerance: float = TOLERANCE, seed: i
 
 def _figure(row: Row, other: Row, percentile: int, tolerance: float, dice: np.random.Generator) -> Difference:
     a, b = (float(np.percentile(each.samples, percentile)) for each in (row, other))
-    ratio = b / a if a > 0 else None
+    ratio = b / a if a > _NOTHING else None
     low = high = None
     verdict: Verdict = "undecided"
     if ratio is not None and min(len(row.samples), len(other.samples)) >= _ENOUGH[percentile]:
         below, above = (resampled(np.array(each.samples), percentile, dice) for each in (row, other))
-        ratios = above / np.maximum(below, 1e-12)
+        ratios = above / np.maximum(below, _NOTHING)
         low, high = (float(end) for end in np.percentile(ratios, _INTERVAL))
         verdict = _judged(low, high, row.better, tolerance)
     return Difference(row.name, "p50" if percentile == 50 else "p95", row.unit, a, b, ratio, low, high, verdict)

@@ -39,7 +39,8 @@ def run(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     depth: Annotated[
-        int | None, typer.Option(help="Slots in flight: more is a higher rate, fewer a faster tick.")
+        str | None,
+        typer.Option(help="Slots in flight, 1 to 8: more is a higher rate, fewer a faster tick; auto measures both."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps of each result.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of a tick.")] = None,
@@ -66,7 +67,7 @@ def run(
             "prompt_a": prompt_a,
             "prompt_b": prompt_b,
             "device": device,
-            "depth": depth,
+            "depth": int(depth) if depth and depth.isdecimal() else depth,
             "steps": steps,
             "threads": threads,
         },

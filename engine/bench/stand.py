@@ -20,7 +20,7 @@ from engine.curves import Curves
 from engine.geometry import CHANNELS, HOP
 from engine.guide import Guides, PromptSlot
 from engine.knobs import Knobs
-from engine.model.checkpoint import load_transformer
+from engine.model.checkpoint import check_checkpoint, load_transformer
 from engine.model.dit import DiT, Sizes
 from engine.source import load_source
 from engine.stream import Result, Ring
@@ -80,6 +80,7 @@ def built_in(frames: int) -> Stand:
 @torch.inference_mode()
 def loaded(root: Path, device: torch.device, runner: Runner, most: int | None = None) -> Stand:
     """The checkpoint `root` over the clip inside, or over its first `most` frames. Raises `CheckpointError`."""
+    check_checkpoint(root)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     audio = torch.from_numpy(load_source(embedded.CLIP))
     audio = audio if most is None else audio[:, : most * HOP]

@@ -128,3 +128,16 @@ def test_the_machine_is_told_in_one_line() -> None:
     gpu = machine.Gpu(name="H200", driver="580", memory_mib=100, free_mib=90)
     told = MACHINE.model_copy(update={"gpus": (gpu,)}).told()
     assert told == "Some CPU, 2 cores, H200 (driver 580, 90 of 100 MiB free), load 0.5, kernel 6.1, Python 3.11.7"
+
+
+def test_auto_takes_the_gpu_with_the_most_free_memory_and_the_cpu_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    busy, free = (machine.Gpu(name="A", driver="1", memory_mib=100, free_mib=free) for free in (10, 90))
+    assert machine.device("auto", [busy, free]) == "cuda:1"
+    assert machine.device("auto", []) == "cpu"
+    assert machine.device("0", [busy, free]) == "cuda:0"
+    assert machine.device("cpu", [busy, free]) == "cpu"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert machine.device("auto", [busy, free]) == "auto"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import Knobs, Session, pace
+from engine import Session, pace
 from engine.offline import VirtualPort
 from engine.pace import Pace, advise
 from tests.engine.playing import Player
@@ -116,19 +116,12 @@ def test_depths_that_were_not_measured_lie_between_those_that_were() -> None:
     assert pace._between({1: 10.0, 2: 12.0, 4: 20.0, 8: 40.0}) == (10, 12, 16, 20, 25, 30, 35, 40)
 
 
-def test_a_session_measures_before_it_plays_and_takes_the_depth_that_suits(two_seconds: Path, tmp_path: Path) -> None:
-    path = tmp_path / "paces.json"
-    session = Session(source=two_seconds, device="cpu", threads=2, depth="auto", paces=path)
+def test_a_session_measures_before_it_plays_and_not_after(two_seconds: Path) -> None:
+    session = Session(source=two_seconds, device="cpu", threads=1)
     try:
-        [(key, found)] = pace.read(path).items()
-        assert "T 50" in key
-        assert session.setup.depth == advise(found, STEPS, 2.0).depth
-        assert session.advice.startswith(f"depth {session.setup.depth} of 8 steps was chosen")
-        assert found.ticks[7] > found.ticks[0]
         session.attach(VirtualPort())
         with pytest.raises(RuntimeError, match="before a Session is attached"):
             session.survey([None])
-        session.step(Knobs())
     finally:
         session.close()
 
@@ -146,6 +139,7 @@ def test_the_second_session_takes_what_the_first_has_measured(
     again = Session(source=two_seconds, device="cpu", threads=1, depth="auto", paces=path, knob_ms=60)
     try:
         assert again.setup.depth == 4
+        assert again.advice.startswith("depth 4 of 8 steps was chosen")
     finally:
         again.close()
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
 from demond.knobs import CURVES, INDEX, KNOBS, KnobValueError, UnknownKnobError, did_you_mean
 
@@ -26,7 +26,6 @@ CURVE_LIMIT = 4_096
 DEPTH, STEPS = 4, 8
 DEPTH_LIMIT, STEPS_LIMIT = 8, 64
 AUTO: Literal["auto"] = "auto"
-Depth = Annotated[int, Field(ge=1, le=DEPTH_LIMIT)] | Literal["auto"]
 LONGEST_SECONDS = 240.0
 """The longest loop."""
 LORA_LIMIT = 16
@@ -48,6 +47,16 @@ def _language(code: str) -> str:
     if not re.fullmatch(r"[a-z]{2,8}", code):
         raise ValueError("must be a language code, such as en or ja")
     return code
+
+
+def _depth(value: object) -> object:
+    if value == AUTO or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= DEPTH_LIMIT):
+        return value
+    shown = repr(value) if isinstance(value, str | int | float) else "that"
+    raise ValueError(f"must be 1 to {DEPTH_LIMIT}, or {AUTO}, not {shown[:60]}")
+
+
+Depth = Annotated[int | Literal["auto"], BeforeValidator(_depth)]
 
 
 def _time_signature(text: str) -> str:

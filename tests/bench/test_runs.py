@@ -41,8 +41,11 @@ def medians(made: Report) -> dict[str, float]:
 
 
 @pytest.mark.e2e
-def test_a_knob_of_the_daemon_is_heard_at_its_port_and_the_model_knows_when(one_second: Path, tmp_path: Path) -> None:
-    options = ["--source", str(one_second), "--device", "cpu", "--threads", "1", "--steps", "4"]
+def test_a_knob_of_the_daemon_is_heard_at_its_port_and_the_model_knows_when(
+    one_second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    options = ["--depth", "auto", "--source", str(one_second), "--device", "cpu", "--threads", "1", "--steps", "4"]
     made = latency.of_daemon(2, ["shared"], 256, 48_000, 1, options)
     found = medians(made)
     assert made.row("shared: first change").n == 2
@@ -53,6 +56,11 @@ def test_a_knob_of_the_daemon_is_heard_at_its_port_and_the_model_knows_when(one_
     assert found["generations"] == pytest.approx(1e3 / found["write gap"], rel=0.8)
     assert (made.setup.model, made.setup.frames, made.setup.steps) == ("built-in", 25, 4)
     assert made.setup.other["level"] == "daemon"
+    [kept] = pace.read(tmp_path / "demond" / "paces.json").values()
+    assert made.setup.depth == pace.advise(kept, 4, 1.0).depth
+    status = json.loads(json.dumps(made.details["status"]))
+    assert status["engine"]["advice"].startswith(f"depth {made.setup.depth} of 4 steps was chosen")
+    assert status["session"]["depth"] == "auto"
     report.save(made, tmp_path / "report.json")
     assert report.load(tmp_path / "report.json") == made
     [prediction] = model.predictions(made)

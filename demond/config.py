@@ -19,12 +19,12 @@ from demond.messages import Backend
 from demond.session import (
     CURVE_LIMIT,
     DEPTH,
-    DEPTH_LIMIT,
     LONGEST_SECONDS,
     LORA_LIMIT,
     LORA_STRENGTH,
     STEPS,
     STEPS_LIMIT,
+    Depth,
     Prompt,
     Seconds,
     Session,
@@ -182,7 +182,10 @@ class Engine(_Section):
     """What runs the network; `auto` is `graph` on a GPU where it works, else `eager`."""
     engine_folder: Path | None = None
     """TensorRT engines; none is `engines` in the user's cache folder for demond."""
-    depth: Annotated[int, Field(ge=1, le=DEPTH_LIMIT)] = DEPTH
+    depth: Depth = DEPTH
+    """Slots in flight; `auto` measures at the start what suits the machine."""
+    knob_ms: Annotated[float, Field(gt=0, le=10_000)] = 250.0
+    """Milliseconds from a shared knob to the ear that the depth `auto` keeps to where it can."""
     steps: Annotated[int, Field(ge=1, le=STEPS_LIMIT)] = STEPS
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """CPU threads of a tick; none lets the engine choose."""

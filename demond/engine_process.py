@@ -129,6 +129,8 @@ class _Play:
             lambda stage, share: self._channel.send(Progress(stage=stage, share=share)),
             start.backend,
             Path(start.engines),
+            Path(start.paces),
+            start.knob_ms,
         )
         session = self._session
         self._ready = self._description()
@@ -153,6 +155,7 @@ class _Play:
             loop_seconds=session.loop_seconds,
             depth=session.setup.depth,
             steps=session.setup.steps,
+            advice=session.advice,
         )
 
     def _first_message(self) -> StartEngine | None:

@@ -64,8 +64,13 @@ def open_session(
     progress: Callable[[str, float], None],
     backend: Backend = "auto",
     engines: Path | None = None,
+    paces: Path | None = None,
+    knob_ms: float = 250.0,
 ) -> engine.Session:
-    """An `engine.Session` that begins as `settings` say. Raises one of :data:`REFUSALS`."""
+    """An `engine.Session` that begins as `settings` say. Raises one of :data:`REFUSALS`.
+
+    `paces` and `knob_ms` are for the depth `auto`.
+    """
     asked = Session(settings)
     session = engine.Session(
         checkpoint=_path(asked.path("checkpoint")),
@@ -90,6 +95,8 @@ def open_session(
         backend=backend,
         engines=engines,
         progress=progress,
+        paces=paces,
+        knob_ms=knob_ms,
     )
     for name, values in asked.curves.items():
         session.set_curve(name, values)

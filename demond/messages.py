@@ -47,6 +47,10 @@ class StartEngine(Message):
     """The folder of TensorRT engines."""
     cache: str
     """A folder for what is dear to compute again."""
+    paces: str
+    """A file for what ticks took."""
+    knob_ms: float
+    """What the depth `auto` keeps to."""
     settings: tuple[Setting, ...]
 
 
@@ -104,6 +108,8 @@ class Ready(Message):
     loop_seconds: float
     depth: int
     steps: int
+    advice: str = ""
+    """Why the depth was chosen, where it was `auto`."""
 
 
 class Playing(Message):

@@ -43,7 +43,8 @@ def run(
         Backend | None, typer.Option(help="What runs the network; auto is graph on a GPU where it works, else eager.")
     ] = None,
     depth: Annotated[
-        int | None, typer.Option(help="Slots in flight: more is a higher rate, fewer a faster tick.")
+        str | None,
+        typer.Option(help="Slots in flight, 1 to 8: more is a higher rate, fewer a faster tick; auto measures both."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps of each result.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of a tick.")] = None,
@@ -71,7 +72,7 @@ def run(
             "prompt_b": prompt_b,
             "device": device,
             "backend": backend,
-            "depth": depth,
+            "depth": int(depth) if depth and depth.isdecimal() else depth,
             "steps": steps,
             "threads": threads,
         },

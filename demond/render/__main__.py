@@ -14,7 +14,7 @@ from demond.config import Engine
 from demond.engine_session import REFUSALS
 from demond.knobs import KnobValueError, UnknownKnobError, knob, read_number
 from demond.messages import Backend
-from demond.session import Prompt
+from demond.session import DEPTH, Prompt
 from demond.strict_yaml import YamlError, validate
 
 INSIDE = "inside"
@@ -70,7 +70,7 @@ def main(
     backend: Annotated[
         Backend, typer.Option(help="What runs the network; auto is graph on a GPU where it works, else eager.")
     ] = _DEFAULTS.backend,
-    depth: Annotated[int, typer.Option(help="Slots in flight.")] = _DEFAULTS.depth,
+    depth: Annotated[int, typer.Option(help="Slots in flight.")] = DEPTH,
     steps: Annotated[int, typer.Option(help="Denoising steps of each result.")] = _DEFAULTS.steps,
     context: Annotated[float, typer.Option(help="Seconds of the loop that a slot covers; 0 is all.")] = 0.0,
     threads: Annotated[int | None, typer.Option(help="CPU threads of a tick.")] = None,

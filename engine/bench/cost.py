@@ -92,7 +92,7 @@ def measure(stand: Stand, case: str, depth: int, steps: int, ticks: int) -> Cost
     found = timed(tick, device, -(-ticks // steps) * steps)
     rows = ring.load * (2 if knobs.guidance_mode == Mode.FULL else 1)
     frames = len(stand.source)
-    return Cost(case, depth, frames, found.runs, found.host, finished, _floor(stand, rows, frames), _memory(device))
+    return Cost(case, depth, frames, found.runs, found.host, finished, floor(stand, rows, frames), _memory(device))
 
 
 @torch.inference_mode()
@@ -123,7 +123,8 @@ def weights_per_token(sizes: Sizes) -> int:
     return s.num_hidden_layers * layer + d * s.patch_size * (s.in_channels + s.audio_acoustic_hidden_dim)
 
 
-def _floor(stand: Stand, rows: int, frames: int) -> float:
+def floor(stand: Stand, rows: int, frames: int) -> float:
+    """Milliseconds that the matrix products of a forward take at the rate of one large product."""
     sizes = stand.sizes
     tokens = -(-frames // sizes.patch_size) * rows
     device = stand.backend.device

@@ -108,7 +108,8 @@ class OobleckVae(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """See :class:`Vae`."""
-        audio: Tensor = self.model.decode(latents.T[None].to(self.model.dtype)).sample[0]
+        dtype = self.model.decoder.conv1.bias.dtype  # that of the decoder may be another than the encoder's
+        audio: Tensor = self.model.decode(latents.T[None].to(dtype)).sample[0]
         return audio.float()
 
 

@@ -148,9 +148,8 @@ class _Buffers:
         return self._places[time]
 
     def go_to(self, t: Sequence[float]) -> None:
-        """Tells the next forward the times of its rows, in a transfer that nobody waits for."""
-        places = torch.tensor([self._places[time] for time in t]).pin_memory()
-        self._at[: len(t)].copy_(places, non_blocking=True)
+        """Tells the next forward the times of its rows; so small a transfer is taken up by the driver at once."""
+        self._at[: len(t)].copy_(torch.tensor([self._places[time] for time in t]), non_blocking=True)
 
     def attend(self, sides: Sequence[Side]) -> None:
         """Writes what rows attend to where that has changed; of neighbours that share a side, at once."""

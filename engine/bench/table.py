@@ -45,6 +45,8 @@ WINDOWS = (10, 25, 50)
 """Latent frames of a decode: 0.4, 1 and 2 s."""
 _WARM_UP = 20
 """Changes that are followed before they count: the lead finds its place."""
+_LONGEST = 20_000_000_000
+"""Nanoseconds after which a change will never be heard."""
 _PERIOD, _RATE = 128, 48_000
 _JACK = 2 * _PERIOD
 
@@ -195,6 +197,8 @@ def knob_to_ear(name: str, frames: int, slots: int, vae: Vae, device: torch.devi
             if write.knob_version == asked > len(found):
                 found.append((port.heard_ns(write.start_playhead + _JACK) - due) / 1e6)
                 due = time.monotonic_ns() + int(dice.uniform(0, 0.1) * 1e9)
+        if time.monotonic_ns() > due + _LONGEST:
+            raise RuntimeError(f"a change of a knob was not heard within {_LONGEST / 1e9:.0f} s")
     del found[:_WARM_UP]
     lead = performance.playback.lead.read()
     cuts = statistics.quantiles(found, n=100)

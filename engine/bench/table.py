@@ -190,7 +190,7 @@ def knob_to_ear(name: str, frames: int, slots: int, vae: Vae, device: torch.devi
         # itself may be turned in the midst of a step; it is read at the beginning of the next one.
         at_work = 1 - at_work
         now = time.monotonic_ns()
-        if now >= due and asked == knobs.version:
+        if now >= due and asked == len(found):
             asked += 1
         knobs = replace(knobs, velocity_scale=1 - 1e-4 * at_work, denoise=0.7 + 0.01 * (asked % 2), version=asked)
         for write in performance.step(knobs, stand.curves).writes:
@@ -257,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measures all of it, and prints a table or JSON."""
     parser = argparse.ArgumentParser(prog="python -m engine.bench.table", description=DESCRIPTION)
     parser.add_argument("--sizes", default=" ".join(f"{t}x{b}" for t, b in SIZES), help="frames x slots, with blanks")
-    parser.add_argument("--peers", default="eager default", help="diffusers as it is, and modes of torch.compile; '' for none")
+    parser.add_argument("--peers", default="eager default", help="diffusers as it is, and modes of torch.compile")
     parser.add_argument("--phases", type=int, default=200, help="changes of a knob that are followed to the ear")
     parser.add_argument("--json", help="also writes everything to this file")
     asked = parser.parse_args(arguments)

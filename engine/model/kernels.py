@@ -178,7 +178,7 @@ def swiglu(x: Tensor, fp8: bool = False) -> Tensor | Rows:
         D=width,
         BLOCK=block,
         FP8_MOST=FP8_MOST if fp8 else 0.0,
-        num_warps=WARPS["swiglu in fp8" if fp8 else "swiglu"],
+        num_warps=WARPS["swiglu"],
     )
     return out if scales is None else Rows(out, scales)
 
@@ -325,7 +325,7 @@ def _attended(
     return out
 
 
-WARPS = {"norm": 4, "rotated": 4, "swiglu": 4, "swiglu in fp8": 8}
+WARPS = {"norm": 8, "rotated": 4, "swiglu": 4}
 """Of one program of a kernel: the fastest of 1 to 16 on an H200."""
 
 SHORT = 256

@@ -118,6 +118,7 @@ def _fuse_snakes(decoder: nn.Module) -> None:
             if type(child).__name__ == "Snake1d":
                 found: Any = child
                 alpha, beta = (
-                    (torch.exp(p) if found.logscale else p).detach().float().flatten() for p in (found.alpha, found.beta)
+                    (torch.exp(p) if found.logscale else p).detach().float().flatten()
+                    for p in (found.alpha, found.beta)
                 )
                 setattr(module, name, _Snake(alpha, beta + 1e-9))

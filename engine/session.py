@@ -80,9 +80,9 @@ class Session:
         both cores of two, on all but one of more. A slot covers `context_seconds` of a longer source. Latents of
         clips are kept in the folder `cache`. `backend` runs the network; `tensorrt` finds its engine in the folder
         `engines`. The depth `auto` is the one that suits this machine when a knob is to be heard within `knob_ms`
-        (`engine.pace`): ticks are measured, unless the file `paces` has them from an earlier time. See `Setup` for the
-        rest. Raises `CheckpointError`, `SourceError`, `PromptError`, `LoraError`, `BackendError`, `ValueError` or
-        :class:`DeviceError`.
+        (`engine.pace`): ticks are measured, unless the file `paces` has them from an earlier time. See `Setup` for
+        the rest. Raises `CheckpointError`, `SourceError`, `PromptError`, `LoraError`, `BackendError`, `ValueError`
+        or :class:`DeviceError`.
         """
         setup = Setup(
             checkpoint=checkpoint,

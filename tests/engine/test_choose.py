@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -14,6 +15,7 @@ from demond.engine_session import REFUSALS, about
 from engine import BackendError, BackendRangeError, Session
 from engine.backends import Name, choose
 from engine.backends.eager import EagerBackend
+from engine.model.dit import DiT
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -23,6 +25,11 @@ class Unworkable(EagerBackend):
 
     def prepare(self, batch: int, frames: int, length: int) -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
+
+
+def made_by(kind: type[EagerBackend]) -> Callable[[DiT, str], EagerBackend]:
+    """What makes a backend of a `kind` in the place of one that captures."""
+    return lambda model, precision: kind(model)
 
 
 @pytest.mark.parametrize("name", ["auto", "eager"])
@@ -48,14 +55,18 @@ def test_a_name_that_is_none_is_answered_with_those_that_are(backend: EagerBacke
 def test_on_a_gpu_auto_takes_graphs_that_have_been_captured_once(
     backend: EagerBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choose, "_module", lambda name: SimpleNamespace(GraphBackend=lambda model, precision: EagerBackend(model)))
+    monkeypatch.setattr(
+        choose, "_module", lambda name: SimpleNamespace(GraphBackend=lambda model, precision: EagerBackend(model))
+    )
     assert choose.choose("auto", backend.model, GPU).most == 2
 
 
 def test_where_no_graph_is_captured_auto_goes_on_without_and_says_so(
     backend: EagerBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(choose, "_module", lambda name: SimpleNamespace(GraphBackend=lambda model, precision: Unworkable(model)))
+    monkeypatch.setattr(
+        choose, "_module", lambda name: SimpleNamespace(GraphBackend=lambda model, precision: Unworkable(model))
+    )
     assert type(choose.choose("auto", backend.model, GPU)) is EagerBackend
     assert "without CUDA graphs, which is slower: operation not permitted when stream is capturing" in caplog.text
 

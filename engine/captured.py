@@ -1,7 +1,7 @@
 """A VAE on a CUDA device whose windows are decoded by captured graphs, in a stream of their own.
 
-Made by the builder of rigs, called by playback. A block is decoded behind the ticks: the stream waits for the latent on
-the device, the host waits once, for the audio. The decoder runs in half precision.
+Made by the builder of rigs, called by playback. A block is decoded behind the ticks: the stream waits for the latent
+on the device, the host waits once, for the audio. The decoder runs in half precision.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CapturedVae:
             _fuse_snakes(inner.model.decoder)
         self._inner, self.reach, self.encoder_reach = inner, inner.reach, inner.encoder_reach
         self._device = device
-        self._stream = torch.cuda.Stream(device, priority=-1)  # a block is heard soon, a tick is not
+        self._stream = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call] # heard sooner than a tick
         pool = torch.cuda.graph_pool_handle()
         with torch.inference_mode(), torch.cuda.stream(self._stream):
             self._windows = [_Window(inner, count, device, pool) for count in COUNTS]
@@ -64,7 +64,7 @@ class CapturedVae:
             latents.record_stream(stream)
             host = torch.empty(audio.shape, pin_memory=True)
             host.copy_(audio, non_blocking=True)
-            done = torch.cuda.Event()
+            done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             done.record(stream)
 
         def wait() -> NDArray[np.float32]:
@@ -77,7 +77,7 @@ class CapturedVae:
 class _Window:
     """The decoding of a window of one length."""
 
-    def __init__(self, vae: Vae, count: int, device: torch.device, pool: tuple[int, int]) -> None:
+    def __init__(self, vae: Vae, count: int, device: torch.device, pool: Any) -> None:
         self._around = torch.arange(count + 2 * vae.reach, device=device)
         self._latents = torch.zeros(count + 2 * vae.reach, CHANNELS, device=device)
         self._audio = torch.zeros(2, count * HOP, device=device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -10,7 +11,7 @@ _WARM_UPS = 2
 """Runs before a capture: the first compiles kernels, the second finds everything laid out."""
 
 
-def captured(run: Callable[[], None], pool: tuple[int, int]) -> torch.cuda.CUDAGraph:
+def captured(run: Callable[[], None], pool: Any) -> torch.cuda.CUDAGraph:
     """`run` as a graph, captured on the current stream while other threads go on using the device.
 
     Raises `RuntimeError` when `run` does what cannot be recorded, such as waiting.

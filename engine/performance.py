@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ class Stopwatch:
 
     def __init__(self, device: torch.device) -> None:
         """Of the device where the work is done."""
-        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else None
+        self._events = _events() if device.type == "cuda" else None
         self._start = self._stop = 0
 
     def start(self) -> None:
@@ -66,6 +67,10 @@ class Stopwatch:
             self._events[1].synchronize()
             return float(self._events[0].elapsed_time(self._events[1]))
         return (self._stop - self._start) / 1e6
+
+
+def _events() -> list[Any]:
+    return [torch.cuda.Event(enable_timing=True) for _ in range(2)]  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,7 @@ from rich.table import Table
 from demond.bench import machine
 from demond.config import Engine
 from demond.engine_session import REFUSALS, open_session
-from demond.paths import cache_dir, paces_file
+from demond.paths import cache_dir, engines_dir, paces_file
 from demond.session import DEPTH_LIMIT, STEPS, STEPS_LIMIT
 from engine import pace
 from engine.pace import Advice
@@ -49,7 +49,15 @@ def survey(
 
         settings = engine.session().settings
         session = open_session(
-            settings, engine.device, engine.threads, engine.cache or cache_dir(), progress, keep, engine.knob_ms
+            settings,
+            engine.device,
+            engine.threads,
+            engine.cache or cache_dir(),
+            progress,
+            engine.backend,
+            engine.engine_folder or engines_dir(),
+            keep,
+            engine.knob_ms,
         )
         try:
             loop, steps = session.loop_seconds, session.setup.steps

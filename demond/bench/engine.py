@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
@@ -22,18 +23,22 @@ from demond.bench.report import JsonFile, OutputFolder, Report, Row
 from demond.knobs import did_you_mean
 from demond.session import DEPTH_LIMIT, STEPS, STEPS_LIMIT
 from engine import CheckpointError, embedded
+from engine.backends import Backend
 from engine.backends.choose import choose
 from engine.bench import cost, stand
 from engine.bench.audit import CASES
 from engine.geometry import LATENT_RATE
+from engine.model.dit import DiT
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-RUNNERS: dict[str, Callable[[int], stand.Runner]] = {
-    name: lambda threads, name=name: lambda model: choose(name, model, model.proj_in.weight.device, threads)
-    for name in ("auto", "eager", "graph", "graph-fp8")
-}
-"""What runs the network, made for so many threads of the CPU."""
+Unbuilt = Literal["auto", "eager", "graph", "graph-fp8"]
+"""What runs the network: all that needs nothing built ahead."""
+
+
+def runner(name: Unbuilt, threads: int, model: DiT) -> Backend:
+    """What makes of a network what runs it, on so many threads of the CPU."""
+    return choose(name, model, model.proj_in.weight.device, threads)
 
 
 def run(
@@ -153,9 +158,7 @@ def main(
     device: Annotated[
         str, typer.Option(help="auto (the GPU with most free memory), cpu, or cuda:N.", envvar="DEMOND_BENCH_GPU")
     ] = "auto",
-    backend: Annotated[
-        str, typer.Option(help=f"What runs the network: {', '.join(RUNNERS)}.", envvar="DEMOND_BENCH_BACKEND")
-    ] = "eager",
+    backend: Annotated[Unbuilt, typer.Option(help="What runs the network.", envvar="DEMOND_BENCH_BACKEND")] = "eager",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of a tick.")] = None,
     file: JsonFile = None,
     folder: OutputFolder = None,
@@ -168,19 +171,17 @@ def main(
         raise typer.BadParameter("--shape and --random go together, and without --checkpoint", param_hint="--random")
     if shape is not None and shape not in stand.SHAPES:
         raise typer.BadParameter(f"{shape}: choose among {', '.join(stand.SHAPES)}", param_hint="--shape")
-    if backend not in RUNNERS:
-        raise typer.BadParameter(f"{backend}: choose among {', '.join(RUNNERS)}", param_hint="--backend")
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
     cores = len(os.sched_getaffinity(0))
     used = threads or min(DEPTH_LIMIT, cores if cores <= 2 else cores - 1)
-    runner = RUNNERS[backend](used)
+    made_by = partial(runner, backend, used)
     console = Console(stderr=True, highlight=False)
     try:
         if shape is not None:
-            made = stand.random(stand.SHAPES[shape], round(max(seconds) * LATENT_RATE), where, runner)
+            made = stand.random(stand.SHAPES[shape], round(max(seconds) * LATENT_RATE), where, made_by)
         else:
-            made = stand.loaded(checkpoint or embedded.CHECKPOINT, where, runner)
+            made = stand.loaded(checkpoint or embedded.CHECKPOINT, where, made_by)
     except (CheckpointError, RuntimeError) as error:
         typer.echo(f"demond bench engine: {error}", err=True)
         raise typer.Exit(2) from None

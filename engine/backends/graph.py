@@ -11,6 +11,7 @@ Nothing falls back to slower code: what cannot be captured is a :class:`BackendE
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -55,13 +56,13 @@ class GraphBackend:
         self._graphs.clear()
         buffers = _Buffers(self.model, 2 * batch, frames, padded)
         pool = torch.cuda.graph_pool_handle()
-        stream = torch.cuda.Stream(self.device)
+        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self.device))
         try:
             with torch.cuda.stream(stream):
                 self._time_graph = captured(lambda: buffers.add_time(self.model), pool)
                 for rows in (batch, 2 * batch):
-                    self._graphs[rows] = captured(lambda rows=rows: buffers.run(self._fused, rows), pool)
+                    self._graphs[rows] = captured(partial(buffers.run, self._fused, rows), pool)
         except Exception as error:
             raise BackendError(f"{self.device} cannot run the network as a graph: {error}") from error
         torch.cuda.current_stream(self.device).wait_stream(stream)

@@ -1,28 +1,29 @@
 """`python -m engine.bench.table`: the real sizes on a CUDA GPU, beside diffusers, in one run.
 
-Random weights, since speed does not depend on their values. For each length and number of slots: diffusers' model as it
-is and compiled, ours without graphs, and the captured graph in bf16 and in fp8, each as a network alone and as a whole
-tick (admission, guide, network, step, finished latents). Beside them stands the floor: what the matrix products
-take at the rate that one large product reaches in the same run. Then the VAE's windows, and what a performer feels: the
-milliseconds from a shared knob to the ear over random phases, JACK's two periods included.
+Random weights, since speed does not depend on their values. For each length and number of slots: diffusers' model as
+it is and compiled, ours without graphs, and the captured graph in bf16 and in fp8, each as a network alone and as a
+whole tick (admission, guide, network, step, finished latents). Beside them stands the floor: what the matrix products
+take at the rate that one large product reaches in the same run. Then the VAE's windows, and what a performer feels:
+the milliseconds from a shared knob to the ear over random phases, JACK's two periods included.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from engine.backends import Backend, Name
 from engine.backends.choose import choose
 from engine.bench import cost
 from engine.bench.reaction import ClockPort
@@ -32,6 +33,7 @@ from engine.captured import CapturedVae
 from engine.geometry import HOP
 from engine.guidance import Mode
 from engine.knobs import Knobs
+from engine.model.dit import DiT
 from engine.performance import Performance
 from engine.rig import Model, Rig, Setup
 from engine.timing import timed
@@ -47,6 +49,9 @@ _WARM_UP = 20
 """Changes that are followed before they count: the lead finds its place."""
 _LONGEST = 20_000_000_000
 """Nanoseconds after which a change will never be heard."""
+_BACKENDS: tuple[Name, ...] = ("eager", "graph", "graph-fp8")
+_PLAYED: tuple[tuple[Name, int, int], ...] = (("graph", 250, 4), ("graph", 1500, 4), ("graph-fp8", 1500, 4))
+"""Backend, latent frames and slots of what is followed to the ear."""
 _PERIOD, _RATE = 128, 48_000
 _JACK = 2 * _PERIOD
 
@@ -57,7 +62,7 @@ class Row:
 
     frames: int
     slots: int
-    floor: float
+    floor: float = 0.0
     measured: dict[str, float] = field(default_factory=dict)
     host: dict[str, float] = field(default_factory=dict)
     """What the host does for a tick, with nothing queued before it."""
@@ -71,11 +76,11 @@ class Row:
 
 def row(frames: int, slots: int, device: torch.device, peers: Sequence[str]) -> Row:
     """Measures one line of the table."""
-    found, reference = None, None
-    for name in ("eager", "graph", "graph-fp8"):
+    found, reference = Row(frames, slots), None
+    for name in _BACKENDS:
         torch.cuda.reset_peak_memory_stats(device)
-        stand = random_stand(SHAPES["2b"], frames, device, lambda model, name=name: choose(name, model, device))
-        found = found or Row(frames, slots, cost.floor(stand, slots, frames))
+        stand = random_stand(SHAPES["2b"], frames, device, partial(_chosen, name, device))
+        found.floor = cost.floor(stand, slots, frames)
         begun = time.perf_counter()
         stand.backend.prepare(slots, frames, TOKENS)
         found.prepare[name] = time.perf_counter() - begun
@@ -92,8 +97,11 @@ def row(frames: int, slots: int, device: torch.device, peers: Sequence[str]) -> 
             _peers(found, stand, slots, frames, device, peers)
         del stand, network
         torch.cuda.empty_cache()
-    assert found is not None
     return found
+
+
+def _chosen(name: Name, device: torch.device, model: DiT) -> Backend:
+    return choose(name, model, device)
 
 
 def _network(stand: Stand, slots: int, frames: int, device: torch.device) -> Callable[[], Tensor]:
@@ -126,7 +134,8 @@ def _peers(found: Row, stand: Stand, slots: int, frames: int, device: torch.devi
     from diffusers import AceStepTransformer1DModel
 
     with torch.device(device):
-        model: nn.Module = AceStepTransformer1DModel(**asdict(stand.sizes)).bfloat16().eval()  # type: ignore[no-untyped-call, assignment]
+        model: Any = AceStepTransformer1DModel(**asdict(stand.sizes))  # type: ignore[no-untyped-call]
+        model = model.bfloat16().eval()
     x, context = (torch.randn(slots, frames, n, device=device, dtype=torch.bfloat16) for n in (64, 128))
     states = torch.randn(slots, TOKENS, stand.sizes.encoder_hidden_size, device=device, dtype=torch.bfloat16)
     t = torch.linspace(0.1, 1, slots, device=device, dtype=torch.bfloat16)
@@ -138,7 +147,7 @@ def _peers(found: Row, stand: Stand, slots: int, frames: int, device: torch.devi
                 run(x, t, t, states, context)
             torch.cuda.synchronize(device)
             found.prepare[f"diffusers {peer}"] = time.perf_counter() - begun
-            found.measured[f"diffusers {peer}"] = _median(lambda run=run: run(x, t, t, states, context), device)
+            found.measured[f"diffusers {peer}"] = _median(partial(run, x, t, t, states, context), device)
         torch._dynamo.reset()
 
 
@@ -155,7 +164,7 @@ def oobleck(device: torch.device) -> OobleckVae:
     ratios = [2, 4, 4, 6, 10]
     with torch.random.fork_rng(devices=[device]):
         torch.manual_seed(1)
-        model: nn.Module = AutoencoderOobleck(downsampling_ratios=ratios, sampling_rate=48_000)  # type: ignore[no-untyped-call]
+        model: Any = AutoencoderOobleck(downsampling_ratios=ratios, sampling_rate=48_000)  # type: ignore[no-untyped-call]
     return OobleckVae(model).to(device).eval().requires_grad_(False)
 
 
@@ -175,19 +184,19 @@ def decodes(vae: Vae, device: torch.device) -> dict[int, float]:
     return found
 
 
-def knob_to_ear(name: str, frames: int, slots: int, vae: Vae, device: torch.device, phases: int) -> dict[str, float]:
+def knob_to_ear(name: Name, frames: int, slots: int, vae: Vae, device: torch.device, phases: int) -> dict[str, float]:
     """Milliseconds from a change of `denoise` at a random phase until its first sample leaves JACK's last buffer."""
-    stand = random_stand(SHAPES["2b"], frames, device, lambda model: choose(name, model, device))  # type: ignore[arg-type]
+    stand = random_stand(SHAPES["2b"], frames, device, partial(_chosen, name, device))
     stand.backend.prepare(slots, frames, TOKENS)
     rig = _rig(stand, vae, slots)
     port = ClockPort(_RATE, _PERIOD)
     performance = Performance(rig, rig.guides, port, time.monotonic_ns, behind=True)
-    dice, found = random.Random(3), []
+    dice, found = np.random.default_rng(3), list[float]()
     due, asked, at_work = time.monotonic_ns(), 0, 0
     knobs = Knobs()
     while len(found) < phases + _WARM_UP:
-        # The ring is kept at work, as by a performer: a velocity scale that moves by less than anybody hears. The knob
-        # itself may be turned in the midst of a step; it is read at the beginning of the next one.
+        # The ring is kept at work, as by a performer: a velocity scale that moves by less than anybody hears. The
+        # knob itself may be turned in the midst of a step; it is read at the beginning of the next one.
         at_work = 1 - at_work
         now = time.monotonic_ns()
         if now >= due and asked == len(found):
@@ -266,7 +275,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = torch.device("cuda", 0)
     rate = cost.rate(device, torch.bfloat16) / 1e12
     _print(f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, large bf16 product {rate:.0f} TFLOP/s")
-    rows, document = [], {}
+    rows = []
+    document: dict[str, Any] = {}
     for size in asked.sizes.split():
         frames, slots = map(int, size.split("x"))
         rows.append(row(frames, slots, device, asked.peers.split()))
@@ -279,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, found in document["decode"].items():
         _print(f"decode {name}: " + ", ".join(f"{n * 40 / 1000:g} s {took:.2f} ms" for n, took in found.items()))
     document["knob to ear"] = {}
-    for name, frames, slots in (("graph", 250, 4), ("graph", 1500, 4), ("graph-fp8", 1500, 4)):
+    for name, frames, slots in _PLAYED:
         heard = knob_to_ear(name, frames, slots, vae, device, asked.phases)
         document["knob to ear"][f"{name} {frames}x{slots}"] = heard
         _print(f"knob to ear, {name}, T {frames}, {slots} slots, period {_PERIOD}: " + _figures(heard))

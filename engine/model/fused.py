@@ -1,7 +1,7 @@
 """The transformer of `engine.model.dit` arranged for a GPU: the same function of the same weights, fewer kernels.
 
 Called by the graph backend, which captures it. Between two matrix products of a block lies one kernel of
-`engine.model.kernels`. Sliding layers compute their band only, and of a condition the padding is skipped. Matrices are
+`engine.model.kernels`. Sliding layers compute their band only; of a condition the padding is skipped. Matrices are
 in bf16, or in fp8 (e4m3) with a scale for every row of both factors; everything else is as in `engine.model.dit`,
 whose symbols are used here. Nothing depends on a shape that was seen before, so nothing is ever compiled anew.
 """
@@ -68,7 +68,7 @@ class Sides(NamedTuple):
 
 
 class Fused:
-    """The network with its weights ready for :meth:`velocity`; what need not be converted is shared with the `DiT`."""
+    """The network with its weights ready for :meth:`velocity`; those that are not converted are the `DiT`'s own."""
 
     def __init__(self, model: DiT, precision: Precision = "bf16") -> None:
         """Of `model`, on its device."""
@@ -101,13 +101,13 @@ class Fused:
         h, seen = kernels.norm(h, w.norm, eps, added, gate, shift1, scale1, fp8)
         qkv = product(seen, w.qkv, h)
         qk = kernels.rotated(qkv, w.norm_qk, sides.cos, sides.sin, eps)
-        q, k = qk.split((heads, s.num_key_value_heads), dim=2)
-        v = qkv.unflatten(-1, (-1, width))[:, :, heads + s.num_key_value_heads :]
+        q, k = qk[:, :, :heads], qk[:, :, heads:]
+        v = qkv.view(*h.shape[:2], -1, width)[:, :, heads + s.num_key_value_heads :]
         sliding = i % 2 == 0 and h.shape[1] > s.sliding_window + 1
         added = product(self._rows(kernels.attended(q, k, v, s.sliding_window if sliding else 0)), w.out, h)
 
         h, seen = kernels.norm(h, w.cross_norm, eps, added, gate1, fp8=fp8)
-        q = product(seen, w.cross_q, h).unflatten(-1, (heads, width))
+        q = product(seen, w.cross_q, h).view(*h.shape[:2], heads, width)
         heard = kernels.conditioned(q, w.cross_norm_q, sides.kv[i], sides.bias, sides.counts, eps)
         added = product(self._rows(heard), w.cross_out, h)
 
@@ -122,8 +122,8 @@ def product(x: Tensor | Rows, matrix: Matrix, like: Tensor) -> Tensor:
     """`x` times the transpose of `matrix` [out,in] -> [R,S,out], in the dtype of `like` [R,S,d]."""
     if isinstance(x, Tensor) and isinstance(matrix, Tensor):
         return F.linear(x, matrix)
-    assert isinstance(x, Rows)
-    assert isinstance(matrix, Scaled)
+    if not isinstance(x, Rows) or not isinstance(matrix, Scaled):
+        raise TypeError("a factor in fp8 is multiplied with one in fp8")
     out = torch._scaled_mm(
         x.rows, matrix.matrix.t(), scale_a=x.scale, scale_b=matrix.scale, out_dtype=like.dtype, use_fast_accum=True
     )

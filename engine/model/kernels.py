@@ -46,7 +46,7 @@ def _modulation(own, time, row, stride, i, inside):  # type: ignore[no-untyped-d
     return there + tl.load(time + row * stride + i, mask=inside, other=0).to(tl.float32)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _put(out, scales, values, token, i, inside, D: tl.constexpr, FP8_MOST: tl.constexpr):  # type: ignore[no-untyped-def]
     if FP8_MOST > 0:
         most = tl.maximum(tl.max(tl.abs(values), 0), 1e-12)
@@ -55,7 +55,7 @@ def _put(out, scales, values, token, i, inside, D: tl.constexpr, FP8_MOST: tl.co
     tl.store(out + token * D + i, values.to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _norm(  # type: ignore[no-untyped-def]
     x, y, gate, gate_time, weight, shift, shift_time, scale, scale_time, state, out, scales,
     tokens, stride, eps,
@@ -121,7 +121,7 @@ def norm(
     return state, out if scales is None else Rows(out, scales)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _rotate(  # type: ignore[no-untyped-def]
     qkv, weight, cos, sin, out, tokens, stride, eps, HEADS: tl.constexpr, BLOCK: tl.constexpr, D: tl.constexpr
 ):
@@ -156,7 +156,7 @@ def rotated(qkv: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, eps: float) -
     return out
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _swiglu(x, out, scales, D: tl.constexpr, BLOCK: tl.constexpr, FP8_MOST: tl.constexpr):  # type: ignore[no-untyped-def]
     token = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -183,7 +183,7 @@ def swiglu(x: Tensor, fp8: bool = False) -> Tensor | Rows:
     return out if scales is None else Rows(out, scales)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _scale(x, out, scales, D: tl.constexpr, BLOCK: tl.constexpr, FP8_MOST: tl.constexpr):  # type: ignore[no-untyped-def]
     token = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)
@@ -195,13 +195,13 @@ def _scale(x, out, scales, D: tl.constexpr, BLOCK: tl.constexpr, FP8_MOST: tl.co
 def scaled(x: Tensor) -> Rows:
     """`x` [R,S,d] in fp8."""
     width = x.shape[-1]
-    out, scales = _room(x, width, fp8=True)
-    assert scales is not None
-    _scale[(scales.shape[0],)](x, out, scales, D=width, BLOCK=triton.next_power_of_2(width), FP8_MOST=FP8_MOST)
+    tokens = x.shape[0] * x.shape[1]
+    out, scales = x.new_empty(tokens, width, dtype=FP8), x.new_empty(tokens, 1, dtype=torch.float32)
+    _scale[(tokens,)](x, out, scales, D=width, BLOCK=triton.next_power_of_2(width), FP8_MOST=FP8_MOST)
     return Rows(out, scales)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _snake(x, alpha, share, out, channels, frames, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -230,7 +230,7 @@ def _room(x: Tensor, width: int, fp8: bool) -> tuple[Tensor, Tensor | None]:
     return x.new_empty(tokens, width, dtype=FP8), x.new_empty(tokens, 1, dtype=torch.float32)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _attend(  # type: ignore[no-untyped-def]
     q, k, v, out, bias, counts, weight,
     q_row, q_token, k_row, k_token, k_head, v_row, v_token, v_head, bias_row,
@@ -281,7 +281,7 @@ def _attend(  # type: ignore[no-untyped-def]
 
 
 def attended(q: Tensor, k: Tensor, v: Tensor, window: int = 0) -> Tensor:
-    """Attention [R,S,H D] of `q` [R,S,H,D] to `k` and `v` [R,S,K,D], at most `window` tokens away unless that is 0."""
+    """Attention [R,S,H D] of `q` [R,S,H,D] to `k` and `v` [R,S,K,D], at most `window` tokens away, or 0 for all."""
     if not window and q.shape[1] > SHORT:
         q, k, v = (each.transpose(1, 2) for each in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v, enable_gqa=True).transpose(1, 2).flatten(2)
@@ -337,6 +337,6 @@ TILES: dict[tuple[str, bool], dict[str, int]] = {
     ("condition", False): {"M": 64, "N": 128, "num_warps": 4, "num_stages": 2},
     ("condition", True): {"M": 64, "N": 64, "num_warps": 4, "num_stages": 2},
 }
-"""Queries and keys of one step of attention, by its kind and for more tokens than :data:`SHORT`: the fastest of ten on
-an H200 at 125 and 750 tokens.
+"""Queries and keys of one step of attention, by its kind and for more tokens than :data:`SHORT`: the fastest of ten
+on an H200 at 125 and 750 tokens.
 """

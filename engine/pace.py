@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ PERIOD, RATE = 256, 48_000
 """Of the port, which is not known yet when a session starts; a few milliseconds hang on it."""
 _KEPT = 64
 """Tables that the file holds; the oldest go."""
+_TURNS = 5
 _CUDA_DEPTHS = (1, 2, 4, 8)
 """On a GPU another depth may mean another graph, which takes long to make; what lies between is interpolated."""
 
@@ -101,37 +102,50 @@ def key_of(rig: Rig, device: str) -> str:
 
 @torch.inference_mode()
 def measure(rig: Rig, device: str, progress: Progress = lambda stage, share: None) -> Pace:
-    """Times whole ticks of full rings over `rig`, and a decode. Takes seconds on a CPU, minutes where graphs are
-    made. The shortest of a few counts: what else the machine does can only add to it. What `progress` raises ends it.
+    """Times whole ticks of full rings over `rig`, and a decode: seconds on a CPU, minutes where graphs are made.
+
+    The depths take turns, so that what else the machine does at a time meets all of them; and the shortest of a
+    depth's ticks counts, as that can only add to them. What `progress` raises ends it.
     """
-    place = rig.latents.device
+    place, vae = rig.latents.device, rig.model.vae
     cuda = place.type == "cuda"
-    depths = _CUDA_DEPTHS if cuda else range(1, DEPTH_MOST + 1)
-    covered = rig.window or rig.frames
-    curves, guides, found = Curves(rig.frames, place), rig.new_guides(), {}
-    knobs = Knobs()
+    depths = _CUDA_DEPTHS if cuda else tuple(range(1, DEPTH_MOST + 1))
+    work: dict[int, Callable[[], object]] = {}
     for done, depth in enumerate(depths):
-        progress("measuring ticks", done / len(depths))
-        backend = rig.tuned.retuned({})
-        backend.prepare(depth, covered, rig.condition_length)
-        # With one step to go all slots are in flight at once; on a GPU their births would count too much.
-        ring = Ring(backend, rig.latents, depth, rig.setup.steps if cuda else 1, rig.window)
-
-        def tick(ring: Ring = ring) -> None:
-            ring.tick(knobs, guides.at(knobs, curves), curves)
-
-        for _ in range(2 * ring.steps):
-            tick()
-        found[depth] = min(timed(tick, place, 16 if cuda else 4).runs)
-    vae = rig.model.vae
-    decode_window(vae, rig.latents, 0, KEEP)
-    decode = min(timed(lambda: decode_window(vae, rig.latents, 0, KEEP), place, 5).runs)
+        progress("measuring ticks", done / len(depths) / 2)
+        work[depth] = _ticking(rig, depth)
+    work[0] = lambda: decode_window(vae, rig.latents, 0, KEEP)
+    work[0]()
+    shortest = dict.fromkeys(work, math.inf)
+    for turn in range(_TURNS):
+        progress("measuring ticks", (1 + turn / _TURNS) / 2)
+        for each, run in work.items():
+            shortest[each] = min(shortest[each], *timed(run, place, 8 if cuda else 1).runs)
     progress("measuring ticks", 1.0)
-    return Pace(key_of(rig, device), _between(found), decode)
+    decode = shortest.pop(0)
+    return Pace(key_of(rig, device), _between(shortest), decode)
+
+
+def _ticking(rig: Rig, depth: int) -> Callable[[], object]:
+    """Does one tick of a ring of `depth` slots that is full and warm."""
+    backend, place = rig.tuned.retuned({}), rig.latents.device
+    backend.prepare(depth, rig.window or rig.frames, rig.condition_length)
+    # With one step to go all slots are in flight at once; on a GPU their births would count too much.
+    steps = rig.setup.steps if place.type == "cuda" else 1
+    ring = Ring(backend, rig.latents, depth, steps, rig.window)
+    knobs, curves, guides = Knobs(), Curves(rig.frames, place), rig.new_guides()
+
+    def tick() -> object:
+        return ring.tick(knobs, guides.at(knobs, curves), curves)
+
+    for _ in range(steps):
+        tick()
+    return tick
 
 
 def _between(found: dict[int, float]) -> tuple[float, ...]:
-    """Ticks at all depths, interpolated where a depth was not measured."""
+    """Ticks at all depths: interpolated where a depth was not measured, and never longer than at a larger one."""
+    found = {depth: min(found[other] for other in found if other >= depth) for depth in found}
     known = sorted(found)
     ticks = []
     for depth in range(1, DEPTH_MOST + 1):

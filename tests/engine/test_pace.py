@@ -116,6 +116,11 @@ def test_depths_that_were_not_measured_lie_between_those_that_were() -> None:
     assert pace._between({1: 10.0, 2: 12.0, 4: 20.0, 8: 40.0}) == (10, 12, 16, 20, 25, 30, 35, 40)
 
 
+def test_more_slots_never_take_less_so_a_tick_that_was_disturbed_is_found_out() -> None:
+    found = {1: 80.0, 2: 200.0, 3: 160.0, 4: 170.0, 5: 240.0, 6: 250.0, 7: 330.0, 8: 320.0}
+    assert pace._between(found) == (80, 160, 160, 170, 240, 250, 320, 320)
+
+
 def test_a_session_measures_before_it_plays_and_not_after(two_seconds: Path) -> None:
     session = Session(source=two_seconds, device="cpu", threads=1)
     try:

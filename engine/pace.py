@@ -6,7 +6,8 @@ bench advise`. Nothing here decides anything by itself while music plays.
 The rule: of the depths that keep up with the loop and whose knobs are heard within the target, the one that finishes
 the most latents a second; among those within :data:`ALIKE` of it, the one whose knobs are heard soonest. When none is
 within the target, the one whose knobs are heard soonest. How soon follows from `engine.knob_time`, for the worse of a
-ring at rest and one at work.
+ring at rest and one at work; of those that differ in it by less than :data:`NEAR`, the one is soonest that has all of
+a change soonest.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,8 @@ TARGET = 250.0
 """Milliseconds from a shared knob to the ear that a depth is to keep to."""
 ALIKE = 0.03
 """Depths whose rates of latents differ by less than this share give as many."""
+NEAR = 0.10
+"""Knobs that are heard within this share of each other are heard alike; ticks wander by as much."""
 PERIOD, RATE = 256, 48_000
 """Of the port, which is not known yet when a session starts; a few milliseconds hang on it."""
 _KEPT = 64
@@ -183,16 +186,22 @@ def advise(pace: Pace, steps: int, loop_seconds: float, target: float = TARGET) 
     soon = [each for each in able if each.knob <= target]
     if soon:
         most = max(each.latents for each in soon)
-        chosen = min((each for each in soon if each.latents >= most * (1 - ALIKE)), key=lambda each: each.knob)
+        chosen = _soonest([each for each in soon if each.latents >= most * (1 - ALIKE)])
         reason = f"the most latents among the depths that keep to {target:.0f} ms"
     else:
-        chosen = min(able, key=lambda each: each.knob)
+        chosen = _soonest(able)
         reason = f"no depth keeps to {target:.0f} ms here, and this one comes nearest"
     why = (
         f"depth {chosen.depth} of {steps} steps was chosen: a knob is heard in about {chosen.knob:.0f} ms, with "
         f"{chosen.latents:.1f} latents a second; {reason}"
     )
     return Advice(chosen.depth, found, why if chosen.keeps_up else why + "; the loop is too short to keep up with")
+
+
+def _soonest(among: Sequence[Choice]) -> Choice:
+    """The one with which a performer waits least; there is at least one."""
+    soon = min(each.knob for each in among)
+    return min((each for each in among if each.knob <= soon * (1 + NEAR)), key=lambda each: each.fresh)
 
 
 def read(path: Path) -> dict[str, Pace]:

@@ -6,7 +6,8 @@ bench advise`. Nothing here decides anything by itself while music plays.
 The rule: of the depths that keep up with the loop and whose knobs are heard within the target, the one that finishes
 the most latents a second; among those within :data:`ALIKE` of it, the one whose knobs are heard soonest. When none is
 within the target, the one whose knobs are heard soonest. How soon follows from `engine.knob_time`, for the worse of a
-ring at rest and one at work.
+ring at rest and one at work; of those that differ in it by less than :data:`NEAR`, the one is soonest that has all of
+a change soonest.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +36,13 @@ TARGET = 250.0
 """Milliseconds from a shared knob to the ear that a depth is to keep to."""
 ALIKE = 0.03
 """Depths whose rates of latents differ by less than this share give as many."""
+NEAR = 0.10
+"""Knobs that are heard within this share of each other are heard alike; ticks wander by as much."""
 PERIOD, RATE = 256, 48_000
 """Of the port, which is not known yet when a session starts; a few milliseconds hang on it."""
 _KEPT = 64
 """Tables that the file holds; the oldest go."""
+_TURNS = 5
 _CUDA_DEPTHS = (1, 2, 4, 8)
 """On a GPU another depth may mean another graph, which takes long to make; what lies between is interpolated."""
 
@@ -101,37 +105,50 @@ def key_of(rig: Rig, device: str) -> str:
 
 @torch.inference_mode()
 def measure(rig: Rig, device: str, progress: Progress = lambda stage, share: None) -> Pace:
-    """Times whole ticks of full rings over `rig`, and a decode. Takes seconds on a CPU, minutes where graphs are
-    made. The shortest of a few counts: what else the machine does can only add to it. What `progress` raises ends it.
+    """Times whole ticks of full rings over `rig`, and a decode: seconds on a CPU, minutes where graphs are made.
+
+    The depths take turns, so that what else the machine does at a time meets all of them; and the shortest of a
+    depth's ticks counts, as that can only add to them. What `progress` raises ends it.
     """
-    place = rig.latents.device
+    place, vae = rig.latents.device, rig.model.vae
     cuda = place.type == "cuda"
-    depths = _CUDA_DEPTHS if cuda else range(1, DEPTH_MOST + 1)
-    covered = rig.window or rig.frames
-    curves, guides, found = Curves(rig.frames, place), rig.new_guides(), {}
-    knobs = Knobs()
+    depths = _CUDA_DEPTHS if cuda else tuple(range(1, DEPTH_MOST + 1))
+    work: dict[int, Callable[[], object]] = {}
     for done, depth in enumerate(depths):
-        progress("measuring ticks", done / len(depths))
-        backend = rig.tuned.retuned({})
-        backend.prepare(depth, covered, rig.condition_length)
-        # With one step to go all slots are in flight at once; on a GPU their births would count too much.
-        ring = Ring(backend, rig.latents, depth, rig.setup.steps if cuda else 1, rig.window)
-
-        def tick(ring: Ring = ring) -> None:
-            ring.tick(knobs, guides.at(knobs, curves), curves)
-
-        for _ in range(2 * ring.steps):
-            tick()
-        found[depth] = min(timed(tick, place, 16 if cuda else 4).runs)
-    vae = rig.model.vae
-    decode_window(vae, rig.latents, 0, KEEP)
-    decode = min(timed(lambda: decode_window(vae, rig.latents, 0, KEEP), place, 5).runs)
+        progress("measuring ticks", done / len(depths) / 2)
+        work[depth] = _ticking(rig, depth)
+    work[0] = lambda: decode_window(vae, rig.latents, 0, KEEP)
+    work[0]()
+    shortest = dict.fromkeys(work, math.inf)
+    for turn in range(_TURNS):
+        progress("measuring ticks", (1 + turn / _TURNS) / 2)
+        for each, run in work.items():
+            shortest[each] = min(shortest[each], *timed(run, place, 8 if cuda else 1).runs)
     progress("measuring ticks", 1.0)
-    return Pace(key_of(rig, device), _between(found), decode)
+    decode = shortest.pop(0)
+    return Pace(key_of(rig, device), _between(shortest), decode)
+
+
+def _ticking(rig: Rig, depth: int) -> Callable[[], object]:
+    """Does one tick of a ring of `depth` slots that is full and warm."""
+    backend, place = rig.tuned.retuned({}), rig.latents.device
+    backend.prepare(depth, rig.window or rig.frames, rig.condition_length)
+    # With one step to go all slots are in flight at once; on a GPU their births would count too much.
+    steps = rig.setup.steps if place.type == "cuda" else 1
+    ring = Ring(backend, rig.latents, depth, steps, rig.window)
+    knobs, curves, guides = Knobs(), Curves(rig.frames, place), rig.new_guides()
+
+    def tick() -> object:
+        return ring.tick(knobs, guides.at(knobs, curves), curves)
+
+    for _ in range(steps):
+        tick()
+    return tick
 
 
 def _between(found: dict[int, float]) -> tuple[float, ...]:
-    """Ticks at all depths, interpolated where a depth was not measured."""
+    """Ticks at all depths: interpolated where a depth was not measured, and never longer than at a larger one."""
+    found = {depth: min(found[other] for other in found if other >= depth) for depth in found}
     known = sorted(found)
     ticks = []
     for depth in range(1, DEPTH_MOST + 1):
@@ -169,16 +186,22 @@ def advise(pace: Pace, steps: int, loop_seconds: float, target: float = TARGET) 
     soon = [each for each in able if each.knob <= target]
     if soon:
         most = max(each.latents for each in soon)
-        chosen = min((each for each in soon if each.latents >= most * (1 - ALIKE)), key=lambda each: each.knob)
+        chosen = _soonest([each for each in soon if each.latents >= most * (1 - ALIKE)])
         reason = f"the most latents among the depths that keep to {target:.0f} ms"
     else:
-        chosen = min(able, key=lambda each: each.knob)
+        chosen = _soonest(able)
         reason = f"no depth keeps to {target:.0f} ms here, and this one comes nearest"
     why = (
         f"depth {chosen.depth} of {steps} steps was chosen: a knob is heard in about {chosen.knob:.0f} ms, with "
         f"{chosen.latents:.1f} latents a second; {reason}"
     )
     return Advice(chosen.depth, found, why if chosen.keeps_up else why + "; the loop is too short to keep up with")
+
+
+def _soonest(among: Sequence[Choice]) -> Choice:
+    """The one with which a performer waits least; there is at least one."""
+    soon = min(each.knob for each in among)
+    return min((each for each in among if each.knob <= soon * (1 + NEAR)), key=lambda each: each.fresh)
 
 
 def read(path: Path) -> dict[str, Pace]:

@@ -35,14 +35,19 @@ def timed(work: Callable[[], object], device: torch.device, count: int) -> Durat
     if device.type != "cuda":
         host = [_call(work) for _ in range(count)]
         return Durations(host, host)
-    torch.cuda.synchronize(device)
+    with torch.cuda.device(device):  # an event lies in the queue of the present one
+        return _by_events(work, count)
+
+
+def _by_events(work: Callable[[], object], count: int) -> Durations:
     marks: list[Any] = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize()
     marks[0].record()
     host = []
     for mark in marks[1:]:
         host.append(_call(work))
         mark.record()
-    torch.cuda.synchronize(device)
+    torch.cuda.synchronize()
     runs = [before.elapsed_time(after) for before, after in pairwise(marks)]
     return Durations(runs, host)
 

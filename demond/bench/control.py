@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from demond.bench.daemon import private_server, running_daemon
-from demond.bench.machine import here
+from demond.bench.latency import machine, private_server, running_daemon
 from demond.bench.senders import FADERS
 from demond.client import Client
 from demond.knobs import INDEX
@@ -210,13 +209,13 @@ def main(
             watch.close()
     _print(console, results, period)
     if report is not None:
-        document = {"machine": here().model_dump(), "results": [asdict(result) for result in results]}
+        document = {"machine": machine(), "results": [asdict(result) for result in results]}
         report.write_text(json.dumps(document, indent=2) + "\n")
     raise typer.Exit(1 if any(result.lost for result in results) else 0)
 
 
 def _print(console: Console, results: list[Measured], period: int) -> None:
-    console.print(here().told(), f"JACK period {period}", sep=", ")
+    console.print(", ".join(f"{key} {value}" for key, value in machine().items()), f"JACK period {period}", sep=", ")
     table = Table("from", "msg/s", "messages", "sets", "p50 ms", "p99", "longest", "inside p99", "lost", box=None)
     for one in results:
         figures = (f"{value:.2f}" for value in (one.p50, one.p99, one.longest, one.inside_p99))

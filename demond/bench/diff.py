@@ -2,8 +2,10 @@
 
 A row is worse when its ratio is beyond a tolerance even at the end of its 99 % interval that speaks for B. The
 interval is that of the ratio of medians (and of 95th percentiles, where there are enough samples) over resamples of
-both rows, taken in blocks, since what is measured one after the other is alike. Rows of too few samples say how they
-differ and decide nothing; counts are worse when they grow by more than three times the spread of counts at random.
+both rows, taken in blocks, since what is measured one after the other is alike. What differs from run to run without
+any reason is not in one run: a second report of A's (`--repeat`) shows it, and widens the tolerance to twice as much.
+Rows of too few samples say how they differ and decide nothing; counts are worse when they grow by more than three
+times the spread of counts at random.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ _INTERVAL = (0.5, 99.5)
 _ENOUGH = {50: 8, 95: 60}
 """Samples that a row must have for its median, and for its 95th percentile, to be compared."""
 _COUNT_SPREADS = 3.0
+_REPEATED = 2.0
+"""Two runs alike show about half of what many would."""
 _NOTHING = 1e-9
 """A figure below this cannot be divided by."""
 
@@ -66,10 +70,16 @@ def apart(before: Report, after: Report) -> list[str]:
     return [f"{name}: {one} and {other}" for name, one, other in pairs if one != other]
 
 
-def compare(before: Report, after: Report, tolerance: float = TOLERANCE, seed: int = 1) -> list[Difference]:
-    """Every figure that both reports have, in the order of `before`. The same `seed` gives the same intervals."""
+def compare(
+    before: Report, after: Report, tolerance: float = TOLERANCE, repeat: Report | None = None, seed: int = 1
+) -> list[Difference]:
+    """Every figure that both reports have, in the order of `before`; `repeat` is of the same thing as that.
+
+    The same `seed` gives the same intervals.
+    """
     dice = np.random.default_rng(seed)
     others = {row.name: row for row in after.rows}
+    again = {row.name: row for row in repeat.rows} if repeat else {}
     found: list[Difference] = []
     for row in before.rows:
         other = others.get(row.name)
@@ -78,10 +88,20 @@ def compare(before: Report, after: Report, tolerance: float = TOLERANCE, seed: i
         if row.unit == "count":
             found.append(_counted(row, other))
             continue
-        found.append(_figure(row, other, 50, tolerance, dice))
-        if min(len(row.samples), len(other.samples)) >= _ENOUGH[95]:
-            found.append(_figure(row, other, 95, tolerance, dice))
+        for percentile in (50, 95):
+            if percentile == 50 or min(len(row.samples), len(other.samples)) >= _ENOUGH[95]:
+                wide = max(tolerance, _wander(row, again.get(row.name), percentile))
+                found.append(_figure(row, other, percentile, wide, dice))
     return found
+
+
+def _wander(row: Row, again: Row | None, percentile: int) -> float:
+    """The tolerance that two reports of the same thing show to be needed."""
+    if again is None or not again.samples:
+        return 0.0
+    one, other = (float(np.percentile(each.samples, percentile)) for each in (row, again))
+    apart = max(one, other) / max(min(one, other), _NOTHING)
+    return _REPEATED * (apart - 1)
 
 
 def _figure(row: Row, other: Row, percentile: int, tolerance: float, dice: np.random.Generator) -> Difference:
@@ -132,22 +152,25 @@ def main(
     tolerance: Annotated[
         float, typer.Option(min=0, help="How much worse is still the same; 0.05 is five per cent.")
     ] = TOLERANCE,
+    repeat: Annotated[
+        Path | None, typer.Option(help="A second report of the first one's: what those differ by is noise.")
+    ] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Compare other machines, models or settings.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
     """Compare two reports row by row; the exit status is 1 when something got worse by more than noise."""
     try:
-        one, other = load(before), load(after)
+        one, other, again = load(before), load(after), load(repeat) if repeat else None
     except ReportError as error:
         typer.echo(f"demond bench diff: {error}", err=True)
         raise typer.Exit(2) from None
-    reasons = apart(one, other)
+    reasons = [*apart(one, other), *(apart(one, again) if again else [])]
     if reasons and not anyway:
         typer.echo("demond bench diff: these are not of the same thing; --anyway compares them still", err=True)
         for reason in reasons:
             typer.echo(f"  {reason}", err=True)
         raise typer.Exit(2)
-    differences = compare(one, other, tolerance)
+    differences = compare(one, other, tolerance, again)
     if not differences:
         typer.echo("demond bench diff: they have no row in common", err=True)
         raise typer.Exit(2)
@@ -164,6 +187,11 @@ def _show(one: Report, other: Report, reasons: Sequence[str], differences: Seque
     for name, made in (("A", one), ("B", other)):
         told = f"{name}: {made.date:%Y-%m-%d %H:%M}, demond {made.version} ({made.commit}), torch {made.torch}, "
         out.print(told + f"{made.setup.backend}, load {made.machine.load_1min:g}", soft_wrap=True, markup=False)
+        if made.machine.load_1min > made.machine.cores:
+            said = (
+                "this machine had more to do than its cores can; repeat it and say --repeat before you trust the rest"
+            )
+            out.print(f"{name}: {said}", soft_wrap=True, markup=False)
     for reason in reasons:
         out.print(f"not the same: {reason}", soft_wrap=True, markup=False)
     table = Table("", "", "unit", "A", "B", "B / A", "99 % interval", "", box=None)

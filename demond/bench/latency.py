@@ -18,10 +18,13 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from demond.bench import machine, report
+from demond.bench import report
 from demond.bench.capture import Capture
-from demond.bench.daemon import private_server, running_daemon
+from demond.bench.daemon import private_server as private_server
+from demond.bench.daemon import running_daemon as running_daemon
 from demond.bench.heard import PROBES, Bench, Probe, Reaction
+from demond.bench.machine import device as free_device
+from demond.bench.machine import here
 from demond.bench.report import JsonFile, OutputFolder, Report, Row
 from demond.config import Engine
 from demond.knobs import did_you_mean
@@ -71,7 +74,7 @@ def heard_rows(found: Reaction) -> list[Row]:
 
 def of_daemon(phases: int, kinds: Sequence[str], period: int, rate: int, seed: int, run: list[str]) -> Report:
     """The report of a daemon that is started for it with the options `run`. Raises `RuntimeError`."""
-    before = machine.here()
+    before = here()
     dice = random.Random(seed)  # noqa: S311 (phases need no secrecy)
     rows: list[Row] = []
     with private_server(rate, period) as server, running_daemon(server, run) as client:
@@ -105,7 +108,7 @@ def of_engine(
     from demond.engine_session import open_session
     from engine.bench.reaction import Player
 
-    before = machine.here()
+    before = here()
     dice = random.Random(seed)  # noqa: S311 (as above)
     rows: list[Row] = []
     with _bar() as progress:
@@ -151,6 +154,11 @@ def _engine_rows(found: reaction.Reaction) -> list[Row]:
         "fresh audio": found.fresh,
     }
     return [report.row(f"{found.kind}: {name}", "ms", values) for name, values in times.items()]
+
+
+def machine() -> dict[str, object]:
+    """This machine for a report that is not one of :mod:`demond.bench.report` yet: that of `demond bench control`."""
+    return here().model_dump()
 
 
 def _bar() -> Progress:
@@ -212,7 +220,7 @@ def main(
     ] = None,
 ) -> None:
     """What a knob costs: first change, convergence, gaps between writes, the lead, at many phases."""
-    named, where = chosen(kinds, level), machine.device(device)
+    named, where = chosen(kinds, level), free_device(device)
     try:
         if level == "daemon":
             options: list[Any] = ["--depth", depth, "--steps", steps, "--device", where]

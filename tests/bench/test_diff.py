@@ -52,6 +52,15 @@ def test_a_difference_that_the_spread_explains_is_none() -> None:
     assert only(ticks(100, 1, n=12, sd=60), ticks(120, 4, n=12, sd=60))[0].verdict == "same"
 
 
+def test_what_a_repeat_differs_by_is_noise() -> None:
+    one, worse, again = (
+        made(report.row("tick", "ms", ticks(mean, seed))) for mean, seed in ((100, 1), (115, 2), (112, 3))
+    )
+    assert compare(one, worse)[0].verdict == "worse"
+    assert compare(one, worse, repeat=again)[0].verdict == "same"
+    assert compare(one, worse, repeat=made(report.row("tick", "ms", ticks(101, 3))))[0].verdict == "worse"
+
+
 def test_slow_drift_widens_the_interval() -> None:
     drift = 100 + 20 * np.sin(np.linspace(0, 4 * np.pi, 200)) + np.array(ticks(0, 3, sd=2))
     shuffled = np.random.default_rng(1).permutation(drift)
@@ -139,8 +148,15 @@ def test_the_command_refuses_what_may_not_be_compared_until_it_is_told_to(files:
     assert "not the same: cpu" in out
 
 
+def test_a_machine_that_was_busy_is_named(tmp_path: Path) -> None:
+    busy = made(report.row("tick", "ms", [1.0]), machine=MACHINE.model_copy(update={"load_1min": 8.0}))
+    report.save(busy, tmp_path / "busy.json")
+    assert "had more to do than its cores can" in run(tmp_path / "busy.json", tmp_path / "busy.json")[1]
+
+
 def test_a_file_that_is_no_report_ends_the_command(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
     (tmp_path / "no.json").write_text("[]")
+    assert run(files[0], files[1], "--repeat", files[1])[0] == 0
     status, _, said = run(files[0], tmp_path / "no.json")
     assert status == 2
     assert "no.json is no report" in said

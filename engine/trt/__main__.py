@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from engine import CheckpointError, embedded
 from engine.trt.build import DEFAULT_RANGES, build, installed_tensorrt, need_modules
@@ -32,6 +33,7 @@ from engine.trt.files import (
     record_of,
 )
 from engine.trt.graphs import GraphError, load_graph
+from engine.trt.profile import profile
 
 BUILT_IN = "built-in"
 REFUSALS = (CheckpointError, EngineFileError, GraphError)
@@ -87,6 +89,9 @@ def build_command(
     batch: Annotated[str | None, typer.Option(help="Rows: least,usual,most, or one number.")] = None,
     frames: Annotated[str | None, typer.Option(help="Latent frames (25 a second), likewise.")] = None,
     length: Annotated[str | None, typer.Option(help="Condition tokens, likewise.")] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="So that LoRAs can be played; needs such a GPU here, and runs slower.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Build engines of graphs; it needs no GPU. What is not said is chosen for 10 s, depth 4, writes of 0.4 s."""
@@ -99,7 +104,7 @@ def build_command(
             # Of several graphs, a dimension is of those that have it.
             names = DEFAULT_RANGES[Exported.read(each / EXPORTED).part]
             own = {name: span for name, span in ranges.items() if len(found) == 1 or name in names}
-            done += [build(each, target, own, move) for target in capability]
+            done += [build(each, target, own, refit, move) for target in capability]
     if as_json:
         _print_json([{"file": str(path), **built.model_dump(mode="json")} for path, built in done])
     for path, built in [] if as_json else done:
@@ -146,6 +151,54 @@ def verify(
         _say(f"{each['file']}: fits" if each["ok"] else each["message"])
     if not all(each["ok"] for each in told):
         raise typer.Exit(1)
+
+
+@app.command("profile")
+def profile_command(
+    engines: Annotated[list[Path], typer.Argument(help="Engine files, or folders of them.")],
+    times: Annotated[
+        bool, typer.Option("--times", help="Run them and time their layers; on the GPU that they were built for.")
+    ] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="List every layer, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what engines are made of: layers by kind, with the work of each and the bytes it moves."""
+    told: list[dict[str, Any]] = []
+    with _refused():
+        for path in _engines(engines):
+            total, each = profile(path, times)
+            listed = [{"name": one.name, "kind": one.kind, "bytes": one.traffic, "nodes": one.nodes} for one in each]
+            told.append({"file": str(path), **total.model_dump(mode="json"), "list": listed if layers else []})
+    if as_json:
+        _print_json(told)
+    for known in [] if as_json else told:
+        _say_profile(known)
+
+
+def _say_profile(known: dict[str, Any]) -> None:
+    _say(f"{known['file']}: {known['flops'] / 1e9:.3g} GFLOP at its usual shapes")
+    table = Table("kind", "layers", "GFLOP", "share", "MB moved", "ms", box=None, header_style="bold")
+    for row in known["rows"]:
+        moved, took = row["bytes"], row["milliseconds"]
+        table.add_row(
+            row["kind"],
+            str(len(row["layers"])),
+            f"{row['flops'] / 1e9:.3g}",
+            f"{row['flops'] / max(known['flops'], 1):.0%}",
+            "open" if moved is None else f"{moved / 1e6:.3g}",
+            "" if took is None else f"{took:.3f}",
+        )
+    out.print(table)
+    opaque = [name for row in known["rows"] if row["kind"] == "opaque" for name in row["layers"]]
+    for what, names in (
+        ("layers of a kind that is not known", opaque),
+        ("work that no layer says it does", list(known["unplaced"])),
+        ("timed, but not listed", list(known["unlisted"])),
+    ):
+        if names:
+            _say(f"  {what}: {', '.join(names)}")
+    for each in known["list"]:
+        _say(f"  {each['kind']:<12} {each['name']}: {', '.join(each['nodes'])}")
 
 
 @app.command("list")

@@ -49,7 +49,9 @@ class EngineRangeError(EngineFileError):
     """An engine was not built for such sizes, or for a change of its weights."""
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """One JSON file."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
     format: Literal[1] = 1
 
@@ -90,7 +92,7 @@ class Case(BaseModel):
     """Largest absolute difference."""
 
 
-class Exported(_Record):
+class Exported(Record):
     """What is known of a graph."""
 
     demond: str
@@ -111,7 +113,7 @@ class Exported(_Record):
     checked: list[Case] = Field(min_length=1)
 
 
-class Built(_Record):
+class Built(Record):
     """What is known of an engine."""
 
     demond: str

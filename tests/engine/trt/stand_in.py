@@ -30,6 +30,7 @@ class StandIn:
         self.folder, self.built, self.scratch = folder, built, scratch
         self.loaded: list[Engine] = []
         self.refuse = False
+        self.layer_times: dict[str, float] = {}
         stand_in = self
 
         class Runtime:
@@ -90,6 +91,7 @@ class Context:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
         self.runs = 0
+        self.profiler: Any = None
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         least, _, most = self.engine.built.profile[name]
@@ -116,6 +118,8 @@ class Context:
         (made,) = self.engine.session.run(None, feed)
         self.memory("velocity", self.get_tensor_shape("velocity"))[:] = made
         self.runs += 1
+        for name, milliseconds in self.engine.library.layer_times.items() if self.profiler else ():
+            self.profiler.report_layer_time(name, milliseconds)
         return True
 
     def memory(self, name: str, shape: tuple[int, ...]) -> Any:

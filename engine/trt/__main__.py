@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -25,14 +26,17 @@ from engine.trt.files import (
     Built,
     EngineFileError,
     Exported,
+    Method,
     Part,
     Precision,
+    Quantised,
     Range,
     find_exports,
     read_engine,
     record_of,
 )
 from engine.trt.graphs import GraphError, load_graph
+from engine.trt.latents import PROMPTS, prompt_diverse
 from engine.trt.profile import profile
 
 BUILT_IN = "built-in"
@@ -61,22 +65,39 @@ def export_command(
         Precision, typer.Option(help="Of matrix products, convolutions and attention.")
     ] = Precision.FP16,
     opset: Annotated[int, typer.Option(min=18, max=23, help="Of ONNX.")] = OPSET,
+    ranges: Annotated[Method, typer.Option(help="How ranges of INT8 are chosen.")] = Method.PERCENTILE,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Of music to measure ranges of INT8 with; else twelve of all kinds.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where that music is made: cpu, cuda or cuda:N.")] = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Write the network and the VAE as ONNX, and hold each against torch."""
+    """Write the network and the VAE as ONNX, and hold each against torch. INT8 is for the VAE's decoder alone."""
     name = BUILT_IN if checkpoint is None else checkpoint.resolve().name
     done = []
     with _refused(), _bars() as move:
         need_modules("onnx", "onnxscript", "onnxruntime")
-        for each in part or list(Part):
+        small = precision == Precision.INT8
+        for each in part or ([Part.DECODER] if small else list(Part)):
             graph = load_graph(checkpoint or embedded.CHECKPOINT, each, precision, move)
+            music = prompt_diverse(checkpoint, prompt or PROMPTS, torch.device(device), move) if small else None
             target = folder / name / f"{each}-{precision}"
-            done.append((target, export(graph, target, str(checkpoint or BUILT_IN), opset, move)))
+            done.append((target, export(graph, target, str(checkpoint or BUILT_IN), opset, move, music, ranges)))
     if as_json:
         _print_json([{"folder": str(target), **record.model_dump(mode="json")} for target, record in done])
     for target, record in [] if as_json else done:
         worst = max(case.error for case in record.checked)
         _say(f"{target}: differs from torch by {worst:.1e} at most, {record.tolerance:g} is let through")
+        if record.quantised is not None:
+            _say(f"  {_cost(record.quantised)}")
+
+
+def _cost(known: Quantised) -> str:
+    """What INT8 costs, in words."""
+    return (
+        f"{known.layers} layers in INT8, ranges by {known.method} over music of {len(known.prompts)} prompts: "
+        f"{min(known.snr_db):.1f} dB over its error at worst, spectra {max(known.spectral_db):.2f} dB apart at most"
+    )
 
 
 @app.command("build")

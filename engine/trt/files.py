@@ -35,6 +35,19 @@ class Precision(StrEnum):
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
+    INT8 = "int8"
+    """With explicit quantisation, all else in fp32; of a VAE's decoder alone (`engine.trt.quantize`)."""
+
+
+class Method(StrEnum):
+    """How the range of a layer's input in INT8 is chosen from what was seen."""
+
+    MAX = "max"
+    """The largest value: nothing is clipped."""
+    PERCENTILE = "percentile"
+    """The value that 99.99 % of all stay below."""
+    ENTROPY = "entropy"
+    """That of the least Kullback-Leibler divergence of the quantised values from those that were."""
 
 
 Range = tuple[int, int, int]
@@ -92,6 +105,23 @@ class Case(BaseModel):
     """Largest absolute difference."""
 
 
+class Quantised(BaseModel):
+    """How a graph was quantised, and what it costs in sound."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    method: Method
+    prompts: list[str]
+    """Whose music the ranges were measured with."""
+    layers: int
+    """In INT8."""
+    kept: list[str]
+    """Layers that were left in fp32, by the names of their weights."""
+    snr_db: list[float] = Field(min_length=1)
+    """Of each piece that no range was measured with: its power over that of the difference from fp32."""
+    spectral_db: list[float]
+    """Of each, the log-spectral distance from fp32."""
+
+
 class Exported(Record):
     """What is known of a graph."""
 
@@ -111,6 +141,7 @@ class Exported(Record):
     outputs: dict[str, Value]
     tolerance: float
     checked: list[Case] = Field(min_length=1)
+    quantised: Quantised | None = None
 
 
 class Built(Record):

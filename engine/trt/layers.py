@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -150,7 +151,7 @@ class Layer(BaseModel):
             return Kind.OPAQUE
         if {"Max", "Sum", "Exp"} <= set(known):
             return Kind.SOFTMAX
-        if "Mean" in known or {"Sqrt", "Div"} <= set(known):
+        if "Mean" in known or "SqrtDivMul" in self.name:
             return Kind.NORM
         return Kind.MOVEMENT if set(known) <= _MOVING_PARTS else Kind.POINTWISE
 
@@ -275,15 +276,16 @@ def _flops(operation: str, inputs: Sequence[Sequence[int]], output: Sequence[int
     return 2 * math.prod(first) * math.prod(second[1:])
 
 
-def _shapes(node: object) -> tuple[list[list[int]], list[int]]:
-    def shape(value: object) -> list[int]:
-        sizes = list(getattr(value, "shape", None) or [None])
-        if not all(isinstance(size, int) for size in sizes):
-            raise ValueError(f"the shape of {value} does not follow from those of the graph's inputs")
-        return sizes  # type: ignore[return-value]
+def _shapes(node: Any) -> tuple[list[list[int]], list[int]]:
+    inputs = [_shape(value) for value in node.inputs if value is not None]
+    return inputs, _shape(node.outputs[0])
 
-    inputs: Iterable[object] = getattr(node, "inputs", ())
-    return [shape(value) for value in inputs if value is not None], shape(getattr(node, "outputs", ())[0])
+
+def _shape(value: Any) -> list[int]:
+    sizes = [size for size in value.shape or () if isinstance(size, int)]
+    if value.shape is None or len(sizes) != len(value.shape):
+        raise ValueError(f"the shape of {value.name} does not follow from those of the graph's inputs")
+    return sizes
 
 
 _LINE = re.compile(

@@ -88,7 +88,7 @@ class Runner:
         if self._context is None:
             raise EngineFileError(f"TensorRT cannot make ready to run: {loaded.log.said}")
         # On CUDA's default stream TensorRT makes the host wait for the device; a stream of its own it leaves alone.
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def __call__(self, **inputs: Tensor) -> Tensor:
         """The output for `inputs`, which are of the shapes in `built`; queued behind what the current stream has.

@@ -22,7 +22,6 @@ pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has a wheel for Lin
 
 from tests.engine.trt.stand_in import StandIn
 
-
 CPU = torch.device("cpu")
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from engine import embedded
 from engine.backends import Backend, Name
-from engine.backends.choose import choose, home
+from engine.backends.choose import choose, choose_vae, home
 from engine.clips import Clips
 from engine.conditioning import Condition, Conditioner, Prompt, load_conditioner
 from engine.geometry import GRID, HOP, LATENT_RATE, SAMPLE_RATE
@@ -285,7 +285,7 @@ class Builder:
             "built-in" if checkpoint is None else model_name(root),
             transformer,
             choose(self._backend, transformer, self._device, self._threads, self._engines),
-            load_vae(root, self._device, progress),
+            choose_vae(self._backend, load_vae(root, self._device, progress), self._device, self._engines),
             load_conditioner(root, self._device, self._dtype, progress),
         )
 

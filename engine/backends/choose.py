@@ -16,6 +16,7 @@ import torch
 from engine.backends import Backend, BackendError, Name
 from engine.backends.eager import EagerBackend
 from engine.model.dit import DiT
+from engine.vae import Vae
 
 NAMES: tuple[Name, ...] = get_args(Name)
 _TRIAL = (1, 64, 64)
@@ -49,6 +50,14 @@ def choose(name: Name, model: DiT, device: torch.device, threads: int = 1, engin
         case "tensorrt":
             return _tensorrt(model, device, engines)
     raise ValueError(f"there is no backend {name!r}; {', '.join(NAMES)} are known")
+
+
+def choose_vae(name: Name, vae: Vae, device: torch.device, engines: Path | None = None) -> Vae:
+    """`vae`, which is on `device`, as the backend `name` decodes with it. Raises :class:`BackendError`."""
+    if name != "tensorrt" or engines is None:
+        return vae
+    decoding: Vae = _module("tensorrt").load_decoder(vae, device, engines)
+    return decoding
 
 
 def _best(model: DiT, device: torch.device, threads: int) -> Backend:

@@ -26,6 +26,7 @@ from engine.trt.files import (
     Built,
     EngineFileError,
     Exported,
+    Library,
     Method,
     Part,
     Precision,
@@ -113,6 +114,9 @@ def build_command(
     refit: Annotated[
         bool, typer.Option("--refit", help="So that LoRAs can be played; needs such a GPU here, and runs slower.")
     ] = False,
+    library: Annotated[
+        Library, typer.Option(help="tensorrt is for data-centre GPUs; it needs that GPU here, and was not tried.")
+    ] = Library.RTX,
     as_json: Json = False,
 ) -> None:
     """Build engines of graphs; it needs no GPU. What is not said is chosen for 10 s, depth 4, writes of 0.4 s."""
@@ -125,7 +129,7 @@ def build_command(
             # Of several graphs, a dimension is of those that have it.
             names = DEFAULT_RANGES[Exported.read(each / EXPORTED).part]
             own = {name: span for name, span in ranges.items() if len(found) == 1 or name in names}
-            done += [build(each, target, own, refit, move) for target in capability]
+            done += [build(each, target, own, refit, move, library) for target in capability]
     if as_json:
         _print_json([{"file": str(path), **built.model_dump(mode="json")} for path, built in done])
     for path, built in [] if as_json else done:
@@ -152,13 +156,14 @@ def verify(
         files = _engines(engines)
         for path in files:
             try:
-                part = Built.read(record_of(path)).part
+                known_engine = Built.read(record_of(path))
+                part = known_engine.part
                 if checkpoint is not None and part not in known:
                     root = embedded.CHECKPOINT if str(checkpoint) == BUILT_IN else checkpoint
                     known[part] = load_graph(root, part, Precision.FP32).weights
                 read_engine(
                     path,
-                    tensorrt=installed_tensorrt(),
+                    tensorrt=installed_tensorrt(known_engine.library),
                     capability=capability,
                     weights=known.get(part),
                     sizes=sizes,

@@ -21,6 +21,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from engine.model.checkpoint import Progress
 from engine.trt import layers
 from engine.trt.files import (
@@ -31,6 +33,7 @@ from engine.trt.files import (
     Built,
     EngineFileError,
     Exported,
+    Library,
     Part,
     Range,
     digest_of,
@@ -73,15 +76,18 @@ def build(
     ranges: Mapping[str, Range] | None = None,
     refit: bool = False,
     progress: Progress = lambda stage, share: None,
+    library: Library = Library.RTX,
 ) -> tuple[Path, Built]:
     """Builds the graph in `folder` for GPUs of `capability`, such as 8.9; `ranges` replace :data:`DEFAULT_RANGES`.
 
-    One that is to `refit` can take a LoRA, and needs such a GPU to be built. Returns the engine's file, which lies in
-    `folder` with its metadata and the list of its layers beside it. Raises :class:`EngineFileError`.
+    One that is to `refit` can take a LoRA, and needs such a GPU to be built; so does any by TensorRT proper. Returns
+    the engine's file, which lies in `folder` with its metadata and the list of its layers beside it. Raises
+    :class:`EngineFileError`.
     """
     exported = Exported.read(folder / EXPORTED)
     if digest_of(folder / GRAPH) != exported.graph:
         raise EngineFileError(f"{folder / GRAPH} is not the graph that was exported; `demond engine export` it again")
+    _need_library(library, capability)
     spans = _ranges(exported, ranges or {})
     profile = {
         name: tuple(
@@ -91,7 +97,7 @@ def build(
     }
     engine = (
         folder / f"sm{capability.replace('.', '')}_{'_'.join(_short(n, span) for n, span in spans.items())}"
-        f"{'_refit' if refit else ''}{SUFFIX}"
+        f"{'_refit' if refit else ''}{'' if library == Library.RTX else f'_{library}'}{SUFFIX}"
     )
     part = engine.with_name(f".{engine.name}.{os.getpid()}.part")
     stage = f"building {exported.part} for {capability}"
@@ -104,6 +110,7 @@ def build(
                 "capability": capability,
                 "profile": profile,
                 "refit": refit,
+                "library": library,
             },
             lambda share: progress(stage, share),
         )
@@ -133,6 +140,23 @@ def build(
     finally:
         part.unlink(missing_ok=True)
     return engine, built
+
+
+def _need_library(library: Library, capability: str) -> None:
+    """TensorRT proper is none of demond's dependencies, and builds for the GPU that is there."""
+    if library == Library.RTX:
+        need_modules(library, "polygraphy")
+        return
+    if importlib.util.find_spec(library) is None:
+        raise EngineFileError("TensorRT proper is not here; install NVIDIA's tensorrt, or leave out --library")
+    here = own_capability()
+    if here != capability:
+        raise EngineFileError(f"TensorRT builds for the GPU that is there, of {here or 'none'}, not for {capability}")
+
+
+def own_capability() -> str | None:
+    """The compute capability of the GPU that is there, such as 9.0."""
+    return "{}.{}".format(*torch.cuda.get_device_capability()) if torch.cuda.is_available() else None
 
 
 def _keep_layers(engine: Path, built: Built, listed: str | None) -> None:
@@ -168,7 +192,6 @@ def _run(wanted: Mapping[str, Any], progress: Callable[[float], None]) -> dict[s
     """What the builder tells of the engine that it wrote. Raises :class:`EngineFileError`."""
     program = Path(__file__).with_name("_builder.py")
     told: dict[str, Any] = {}
-    need_modules("tensorrt_rtx", "polygraphy")
     with (
         tempfile.TemporaryFile("w+") as question,
         tempfile.TemporaryFile("w+", errors="replace") as complaints,

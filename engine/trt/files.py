@@ -39,6 +39,14 @@ class Precision(StrEnum):
     """With explicit quantisation, all else in fp32; of a VAE's decoder alone (`engine.trt.quantize`)."""
 
 
+class Library(StrEnum):
+    """What builds an engine and runs it: the name of its module."""
+
+    RTX = "tensorrt_rtx"
+    """TensorRT for RTX: no GPU is needed to build, and engines are for GeForce and RTX cards."""
+    PROPER = "tensorrt"
+
+
 class Method(StrEnum):
     """How the range of a layer's input in INT8 is chosen from what was seen."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from engine.trt.build import own_capability
 from engine.trt.files import (
     EXPORTED,
     GRAPH,
@@ -59,9 +60,9 @@ def measure(runner: Runner) -> dict[str, float]:
 
 
 def _runner(engine: Path, built: Built, sizes: dict[str, int]) -> Runner:
-    if not torch.cuda.is_available():
+    capability = own_capability()
+    if capability is None:
         raise EngineFileError("layers are timed on the GPU that an engine was built for, and here is none")
-    capability = "{}.{}".format(*torch.cuda.get_device_capability())
     if capability != built.capability:
         raise EngineRangeError(
             f"{engine} was built for GPUs of compute capability {built.capability}, and here is {capability}"

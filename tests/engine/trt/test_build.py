@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.trt.build import build, installed_tensorrt
-from engine.trt.files import GRAPH, Built, EngineFileError, Exported, check_sizes, read_engine, record_of
+from engine.trt.files import GRAPH, Built, EngineFileError, Exported, Library, check_sizes, read_engine, record_of
 from engine.trt.graphs import Graph
 from tests.engine.trt.conftest import CAPABILITIES, engine_command
 
@@ -140,6 +140,16 @@ def test_a_graph_that_was_changed_is_not_built(exported_decoder: tuple[Path, Exp
         file.write(b"\0")
     with pytest.raises(EngineFileError, match="is not the graph that was exported"):
         build(folder, "8.9")
+
+
+def test_tensorrt_proper_is_asked_for_and_needs_the_gpu_it_builds_for(
+    exported_dit: tuple[Path, Exported], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(EngineFileError, match="TensorRT proper is not here"):
+        build(exported_dit[0], "9.0", library=Library.PROPER)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    with pytest.raises(EngineFileError, match=r"the GPU that is there, of none, not for 9\.0"):
+        build(exported_dit[0], "9.0", library=Library.PROPER)
 
 
 def test_an_engine_for_loras_needs_a_gpu_to_be_built(exported_dit: tuple[Path, Exported]) -> None:

@@ -251,6 +251,8 @@ def list_command(folder: Folder, as_json: Json = False) -> None:
     for known in told:
         worst = max(case["error"] for case in known["checked"])
         _say(f"{known['folder']}: {known['checkpoint']}, opset {known['opset']}, within {worst:.1e} of torch")
+        if known["quantised"] is not None:
+            _say(f"  {_cost(Quantised.model_validate(known['quantised']))}")
         for built in known["engines"]:
             spans = ", ".join(f"{name} {'-'.join(map(str, span))}" for name, span in built["ranges"].items())
             _say(

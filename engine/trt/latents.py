@@ -17,6 +17,7 @@ from torch import Tensor
 
 from engine.conditioning import Prompt
 from engine.curves import Curves
+from engine.geometry import LATENT_RATE
 from engine.knobs import Knobs
 from engine.model.checkpoint import Progress
 from engine.rig import Builder, Rig, Setup, Silence
@@ -81,6 +82,8 @@ def prompt_diverse(
 
 @torch.inference_mode()
 def _generated(rig: Rig, knobs: Knobs) -> Tensor:
-    curves = Curves(rig.frames, rig.latents.device)
-    latents = generate(rig.backend, rig.latents, rig.guides.at(knobs, curves), curves, knobs, _STEPS)
-    return latents[: round(SECONDS * 25)].float().cpu().clone()
+    """The beginning of what `rig` plays."""
+    frames = min(rig.frames, round(SECONDS * LATENT_RATE))
+    cut = replace(rig, latents=rig.latents[:frames], hint=rig.hint[:frames])
+    curves = Curves(frames, rig.latents.device)
+    return generate(cut.backend, cut.latents, cut.new_guides().at(knobs, curves), curves, knobs, _STEPS).float().cpu()

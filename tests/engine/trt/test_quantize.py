@@ -186,4 +186,6 @@ def test_the_decoder_inside_is_exported_in_int8_over_music_that_the_model_makes(
     assert min(record["quantised"]["snr_db"]) > 18
     assert max(record["quantised"]["spectral_db"]) < 2
     assert record["quantised"]["layers"] == 25
-    assert "built-in" in engine_command("list", "--folder", str(tmp_path))
+    assert "25 layers in INT8, ranges by percentile over music of 2" in engine_command(
+        "list", "--folder", str(tmp_path)
+    )

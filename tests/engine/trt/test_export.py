@@ -23,7 +23,7 @@ def relative(made: torch.Tensor, wanted: torch.Tensor) -> float:
     return ((made - wanted).norm() / wanted.norm()).item()
 
 
-@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16, Precision.BF16])
 @torch.inference_mode()
 def test_the_network_in_every_precision_is_the_engines_within_rounding(precision: Precision) -> None:
     graph = dit_graph(random_backend().model, precision)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from engine import CheckpointError, embedded
+from engine import CheckpointError, PromptError, embedded
 from engine.trt.build import DEFAULT_RANGES, build, installed_tensorrt, need_modules
 from engine.trt.export import OPSET, export
 from engine.trt.files import (
@@ -41,7 +41,7 @@ from engine.trt.latents import PROMPTS, prompt_diverse
 from engine.trt.profile import profile
 
 BUILT_IN = "built-in"
-REFUSALS = (CheckpointError, EngineFileError, GraphError)
+REFUSALS = (CheckpointError, EngineFileError, GraphError, PromptError)
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -74,6 +74,7 @@ def export_command(
     as_json: Json = False,
 ) -> None:
     """Write the network and the VAE as ONNX, and hold each against torch. INT8 is for the VAE's decoder alone."""
+    place = _place(device)
     name = BUILT_IN if checkpoint is None else checkpoint.resolve().name
     done = []
     with _refused(), _bars() as move:
@@ -81,7 +82,7 @@ def export_command(
         small = precision == Precision.INT8
         for each in part or ([Part.DECODER] if small else list(Part)):
             graph = load_graph(checkpoint or embedded.CHECKPOINT, each, precision, move)
-            music = prompt_diverse(checkpoint, prompt or PROMPTS, torch.device(device), move) if small else None
+            music = prompt_diverse(checkpoint, prompt or PROMPTS, place, move) if small else None
             target = folder / name / f"{each}-{precision}"
             done.append((target, export(graph, target, str(checkpoint or BUILT_IN), opset, move, music, ranges)))
     if as_json:
@@ -91,6 +92,16 @@ def export_command(
         _say(f"{target}: differs from torch by {worst:.1e} at most, {record.tolerance:g} is let through")
         if record.quantised is not None:
             _say(f"  {_cost(record.quantised)}")
+
+
+def _place(name: str) -> torch.device:
+    try:
+        place = torch.device(name)
+    except RuntimeError:
+        raise typer.BadParameter(f"{name!r}: write cpu, cuda or cuda:N", param_hint="--device") from None
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise typer.BadParameter("no CUDA device was found; write cpu", param_hint="--device")
+    return place
 
 
 def _cost(known: Quantised) -> str:

@@ -176,6 +176,14 @@ def test_distances_in_sound_are_those_that_were_put_there() -> None:
     assert spectral_distance(0.5 * audio, audio) == pytest.approx(20 * math.log10(2), abs=0.01)
 
 
+def test_a_device_that_is_not_there_and_a_prompt_that_is_none_end_the_command_in_words(tmp_path: Path) -> None:
+    asked = ("export", "--folder", str(tmp_path), "--precision", "int8")
+    assert "write cpu, cuda or cuda:N" in engine_command(*asked, "--device", "tpu", status=2)
+    if not torch.cuda.is_available():
+        assert "no CUDA device was found" in engine_command(*asked, "--device", "cuda", status=2)
+    assert "3000" in engine_command(*asked, "--prompt", "x" * 3_000, status=1)
+
+
 def test_the_decoder_inside_is_exported_in_int8_over_music_that_the_model_makes(tmp_path: Path) -> None:
     prompts = ("techno, driving, 130 bpm", "ambient, calm, 70 bpm")
     asked = [word for prompt in prompts for word in ("--prompt", prompt)]

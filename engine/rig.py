@@ -7,7 +7,6 @@ fails has touched nothing.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from engine import embedded
 from engine.backends import Backend, Name
-from engine.backends.choose import choose, home
+from engine.backends.choose import choose, choose_vae, home
 from engine.clips import Clips
 from engine.conditioning import Condition, Conditioner, Prompt, load_conditioner
 from engine.geometry import GRID, HOP, LATENT_RATE, SAMPLE_RATE
@@ -31,8 +30,6 @@ from engine.model.dit import DiT
 from engine.source import LONGEST, SHORTEST, SourceError, load_source, remark_on
 from engine.vae import Vae, load_vae
 from engine.windows import SHORTEST as SHORTEST_WINDOW
-
-log = logging.getLogger("engine.rig")
 
 PROMPT_SLOTS: tuple[PromptSlot, ...] = get_args(PromptSlot)
 DEPTH_MOST, STEPS_MOST = 8, 64
@@ -288,22 +285,9 @@ class Builder:
             "built-in" if checkpoint is None else model_name(root),
             transformer,
             choose(self._backend, transformer, self._device, self._threads, self._engines),
-            self._vae(root, progress),
+            choose_vae(self._backend, lambda: load_vae(root, self._device, progress), self._device, self._engines),
             load_conditioner(root, self._device, self._dtype, progress),
         )
-
-    def _vae(self, root: Path, progress: Progress) -> Vae:
-        """The VAE, on a GPU captured if that can be done."""
-        vae = load_vae(root, self._device, progress)
-        if self._device.type != "cuda" or self._backend == "eager":
-            return vae
-        from engine.captured import CapturedVae
-
-        try:
-            return CapturedVae(vae, self._device)
-        except RuntimeError as error:
-            log.warning("audio is decoded without CUDA graphs, which is slower: %s", error)
-            return load_vae(root, self._device, progress)
 
     def _latents(self, model: Model, audio: Tensor, source: Path | Silence | None) -> Tensor:
         """Of the source. Silence is what the model knows as silence, not what its VAE makes of zeros."""

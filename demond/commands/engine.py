@@ -34,6 +34,12 @@ def verify(context: typer.Context) -> None:
     _become("verify", context.args)
 
 
+@app.command("profile", context_settings=PROGRAM, add_help_option=False)
+def profile(context: typer.Context) -> None:
+    """Say what engines are made of: layers by kind, with the work of each and the bytes it moves."""
+    _become("profile", context.args)
+
+
 @app.command("list", context_settings=PROGRAM, add_help_option=False)
 def list_(context: typer.Context) -> None:
     """List the graphs and engines that there are."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +16,9 @@ import torch
 
 from engine.backends import Backend, BackendError, Name
 from engine.backends.eager import EagerBackend
+from engine.captured import CapturedVae
 from engine.model.dit import DiT
+from engine.vae import Vae
 
 NAMES: tuple[Name, ...] = get_args(Name)
 _TRIAL = (1, 64, 64)
@@ -49,6 +52,25 @@ def choose(name: Name, model: DiT, device: torch.device, threads: int = 1, engin
         case "tensorrt":
             return _tensorrt(model, device, engines)
     raise ValueError(f"there is no backend {name!r}; {', '.join(NAMES)} are known")
+
+
+def choose_vae(name: Name, load: Callable[[], Vae], device: torch.device, engines: Path | None = None) -> Vae:
+    """What `load` brings to `device`, decoding as suits the backend `name`. Raises :class:`BackendError`.
+
+    On a GPU windows are captured as graphs where that can be done; where not, the log says so.
+    """
+    vae = load()
+    if name == "tensorrt" and engines is not None:
+        decoding: Vae = _module("tensorrt").load_decoder(vae, device, engines)
+        return decoding
+    if name == "eager" or device.type != "cuda":
+        return vae
+    try:
+        captured: Vae = CapturedVae(vae, device)
+        return captured
+    except RuntimeError as error:
+        log.warning("audio is decoded without CUDA graphs, which is slower: %s", error)
+        return load()
 
 
 def _best(model: DiT, device: torch.device, threads: int) -> Backend:

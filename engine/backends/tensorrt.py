@@ -6,6 +6,7 @@ engine computes the rest. Rows are put together as the eager backend puts them. 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,11 +16,15 @@ from torch import Tensor
 
 from engine.backends import BackendError, BackendRangeError, Side
 from engine.backends.eager import EagerBackend
-from engine.model.checkpoint import weights_of
+from engine.model.checkpoint import Weighted, weights_of
 from engine.model.dit import DiT
+from engine.trt.decoder import EngineVae
 from engine.trt.files import EngineFileError, EngineRangeError, Part, Precision
 from engine.trt.runtime import DTYPES, Runner
 from engine.trt.shelf import Shelf, find
+from engine.vae import Vae
+
+log = logging.getLogger("engine.backends")
 
 ONCE = ("time_embed", "condition_embedder", "cross_attn.kv", "cross_attn.norm_k")
 """Parts of the names of the weights that torch has; all others are the engine's."""
@@ -96,11 +101,28 @@ class TensorRtBackend(EagerBackend):
 
 def load(model: DiT, device: torch.device, engines: Path) -> TensorRtBackend:
     """The backend over `model`, in fp32, with its engines in the folder `engines`. Raises `BackendError`."""
-    capability = "{}.{}".format(*torch.cuda.get_device_capability(device))
     try:
-        return TensorRtBackend(model, device, find(engines, Part.DIT, weights_of(model), capability, device))
+        return TensorRtBackend(model, device, _engines(Part.DIT, model, device, engines))
     except EngineFileError as error:
         raise BackendError(f"{error}; or choose the backend auto") from None
+
+
+def load_decoder(vae: Vae, device: torch.device, engines: Path) -> Vae:
+    """`vae`, which is on `device` in fp32, with its decoder's engine if there is one. Raises `BackendError`."""
+    try:
+        shelf = _engines(Part.DECODER, vae, device, engines)
+    except EngineFileError as error:
+        log.info("torch decodes: %s", error)
+        return vae
+    try:
+        return EngineVae(vae, shelf.runner({"batch": 1, "frames": shelf.built.ranges["frames"][1]}))
+    except EngineFileError as error:
+        raise BackendError(str(error)) from None
+
+
+def _engines(part: Part, module: Weighted, device: torch.device, folder: Path) -> Shelf:
+    capability = "{}.{}".format(*torch.cuda.get_device_capability(device))
+    return find(folder, part, weights_of(module), capability, device)
 
 
 def _once(model: DiT, device: torch.device, bf16_grid: bool) -> DiT:

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -262,7 +262,14 @@ def load_transformer(
     return model.eval().requires_grad_(False)
 
 
-def weights_of(module: nn.Module) -> str:
+class Weighted(Protocol):
+    """What has weights by name."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """As of torch's modules."""
+
+
+def weights_of(module: Weighted) -> str:
     """What tells the weights of `module` from others: SHA-256 of their names, shapes, types and values."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):

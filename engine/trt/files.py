@@ -35,6 +35,27 @@ class Precision(StrEnum):
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
+    INT8 = "int8"
+    """With explicit quantisation, all else in fp32; of a VAE's decoder alone (`engine.trt.quantize`)."""
+
+
+class Library(StrEnum):
+    """What builds an engine and runs it: the name of its module."""
+
+    RTX = "tensorrt_rtx"
+    """TensorRT for RTX: no GPU is needed to build, and engines are for GeForce and RTX cards."""
+    PROPER = "tensorrt"
+
+
+class Method(StrEnum):
+    """How the range of a layer's input in INT8 is chosen from what was seen."""
+
+    MAX = "max"
+    """The largest value: nothing is clipped."""
+    PERCENTILE = "percentile"
+    """The value that 99.99 % of all stay below."""
+    ENTROPY = "entropy"
+    """That of the least Kullback-Leibler divergence of the quantised values from those that were."""
 
 
 Range = tuple[int, int, int]
@@ -49,7 +70,9 @@ class EngineRangeError(EngineFileError):
     """An engine was not built for such sizes, or for a change of its weights."""
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """One JSON file."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
     format: Literal[1] = 1
 
@@ -90,7 +113,24 @@ class Case(BaseModel):
     """Largest absolute difference."""
 
 
-class Exported(_Record):
+class Quantised(BaseModel):
+    """How a graph was quantised, and what it costs in sound."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    method: Method
+    prompts: list[str]
+    """Whose music the ranges were measured with."""
+    layers: int
+    """In INT8."""
+    kept: list[str]
+    """Layers that were left in fp32, by the names of their weights."""
+    snr_db: list[float] = Field(min_length=1)
+    """Of each piece that no range was measured with: its power over that of the difference from fp32."""
+    spectral_db: list[float]
+    """Of each, the log-spectral distance from fp32."""
+
+
+class Exported(Record):
     """What is known of a graph."""
 
     demond: str
@@ -109,9 +149,10 @@ class Exported(_Record):
     outputs: dict[str, Value]
     tolerance: float
     checked: list[Case] = Field(min_length=1)
+    quantised: Quantised | None = None
 
 
-class Built(_Record):
+class Built(Record):
     """What is known of an engine."""
 
     demond: str

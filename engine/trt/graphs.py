@@ -26,7 +26,13 @@ from engine.model.dit import DiT
 from engine.trt.files import Part, Precision
 from engine.vae import OobleckVae, Vae, load_vae
 
-DTYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
+DTYPES = {
+    Precision.FP32: torch.float32,
+    Precision.FP16: torch.float16,
+    Precision.BF16: torch.bfloat16,
+    Precision.INT8: torch.float32,
+}
+"""Of matrix products and convolutions as torch traces them; INT8 is put into the graph afterwards."""
 
 Dimension = int | str
 """A number, or `batch`, `frames` or `length`, or a multiple of one such as `1920*frames`."""
@@ -65,7 +71,12 @@ def load_graph(root: Path, part: Part, precision: Precision, progress: Progress 
 
 
 def dit_graph(model: DiT, precision: Precision) -> Graph:
-    """The forward of `model`, which is in fp32: what `DiT.forward` computes, mask included."""
+    """The forward of `model`, which is in fp32: what `DiT.forward` computes, mask included.
+
+    Raises :class:`GraphError`.
+    """
+    if precision == Precision.INT8:
+        raise GraphError("INT8 is for the decoder of a VAE; the network is exported in fp32, fp16 or bf16")
     s = model.sizes
     grid = (
         precision == Precision.BF16
@@ -112,6 +123,8 @@ def vae_graph(vae: Vae, part: Part, precision: Precision) -> Graph:
     """A half of `vae`, which is in fp32: `decoder` or `encoder`. Raises :class:`GraphError`."""
     if precision == Precision.BF16:
         raise GraphError("TensorRT has no transposed convolution in bf16; a VAE is exported in fp32 or fp16")
+    if precision == Precision.INT8 and part != Part.DECODER:
+        raise GraphError("INT8 is for the decoder of a VAE; its encoder is exported in fp32 or fp16")
     kinds: dict[tuple[type, Part], Callable[[Any], nn.Module]] = {
         (StftVae, Part.DECODER): StftDecoder,
         (StftVae, Part.ENCODER): StftEncoder,

@@ -7,7 +7,9 @@
 #   make survival        the kill tests, each kill twenty times
 #   make fuzz            100,000 malformed messages and mappings
 #   make gate            judge the model inside by its gate, a quarter of an hour; ARGS='--requests 16' is quicker
-#   make bench-latency   what a knob costs; `bench-audio`: the audio process; `bench-control`: messages. ARGS as for `demond bench`
+#   make bench-latency   what a knob costs; `bench-engine`: a tick; `bench-audio`: the audio process; `bench-control`: messages;
+#                        `bench-advise`: which depth suits; `bench-model`: predicted against measured. ARGS as for `demond bench`
+#   make bench-quick     two minutes of the first two, into bench-reports/
 #   make wheel           dist/demond-*.whl
 #   make install         /opt/demond and the systemd units; see systemd/install
 #   make clean           remove what the tests and builds left; `make distclean` also the environment
@@ -24,7 +26,9 @@ export PYTHON
 export JACK_NO_START_SERVER := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: run test gate check check-format check-lint check-types check-imports format survival fuzz bench-latency bench-audio bench-control wheel install clean distclean setup-run setup-test
+BENCHES := $(addprefix bench-,latency engine control audio advise model)
+
+.PHONY: run test gate check check-format check-lint check-types check-imports format survival fuzz $(BENCHES) bench-quick wheel install clean distclean setup-run setup-test
 
 setup-run setup-test: setup-%:
 	@.ci/setup $*
@@ -63,8 +67,12 @@ fuzz: setup-test
 gate: setup-test
 	$(BIN)/python -m engine.embedded.gate $(ARGS)
 
-bench-latency bench-audio bench-control: bench-%: setup-test
+$(BENCHES): bench-%: setup-test
 	$(BIN)/demond bench $* $(ARGS)
+
+bench-quick: setup-test
+	$(BIN)/demond bench engine --depths 1,4 --contexts 4 --ticks 8 --output bench-reports $(ARGS)
+	$(BIN)/demond bench latency --level engine --phases 8 --kinds shared,moving --output bench-reports $(ARGS)
 
 wheel: setup-run
 	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --wheel-dir dist .

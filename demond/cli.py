@@ -73,8 +73,38 @@ def render(context: typer.Context) -> None:
 
 @bench.command("latency", context_settings=PROGRAM, add_help_option=False)
 def bench_latency(context: typer.Context) -> None:
-    """From a control message to the first changed sample at the JACK port, per kind of knob."""
+    """What a knob costs: first change, convergence, gaps between writes, the lead, at many phases."""
     become("demond.bench.latency", context.args)
+
+
+@bench.command("engine", context_settings=PROGRAM, add_help_option=False)
+def bench_engine(context: typer.Context) -> None:
+    """What a tick costs: milliseconds, latents a second, times real time, the floor; by depth and context."""
+    become("demond.bench.engine", context.args)
+
+
+@bench.command("advise", context_settings=PROGRAM, add_help_option=False)
+def bench_advise(context: typer.Context) -> None:
+    """Measure ticks at every depth and for several contexts, and say which depth and context suit this machine."""
+    become("demond.bench.advise", context.args)
+
+
+@bench.command("model", context_settings=PROGRAM, add_help_option=False)
+def bench_model(context: typer.Context) -> None:
+    """Print predicted against measured knob-to-ear times."""
+    become("demond.bench.model", context.args)
+
+
+@bench.command("diff", context_settings=PROGRAM, add_help_option=False)
+def bench_diff(context: typer.Context) -> None:
+    """Compare two reports row by row; the exit status is 1 when something got worse by more than noise."""
+    become("demond.bench.diff", context.args)
+
+
+@bench.command("plot", context_settings=PROGRAM, add_help_option=False)
+def bench_plot(context: typer.Context) -> None:
+    """Draw reports as PNG and SVG."""
+    become("demond.bench.plots", context.args)
 
 
 @bench.command("control", context_settings=PROGRAM, add_help_option=False)

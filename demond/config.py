@@ -15,15 +15,16 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from demond import strict_yaml
 from demond.knobs import UnknownKnobError
+from demond.messages import Backend
 from demond.session import (
     CURVE_LIMIT,
     DEPTH,
-    DEPTH_LIMIT,
     LONGEST_SECONDS,
     LORA_LIMIT,
     LORA_STRENGTH,
     STEPS,
     STEPS_LIMIT,
+    Depth,
     Prompt,
     Seconds,
     Session,
@@ -177,7 +178,14 @@ class Engine(_Section):
     checkpoint: Path | None = None
     """A folder in diffusers' layout; none is the model inside."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    depth: Annotated[int, Field(ge=1, le=DEPTH_LIMIT)] = DEPTH
+    backend: Backend = "auto"
+    """What runs the network; `auto` is `graph` on a GPU where it works, else `eager`."""
+    engine_folder: Path | None = None
+    """TensorRT engines; none is `engines` in the user's cache folder for demond."""
+    depth: Depth = DEPTH
+    """Slots in flight; `auto` measures at the start what suits the machine."""
+    knob_ms: Annotated[float, Field(gt=0, le=10_000)] = 250.0
+    """Milliseconds from a shared knob to the ear that the depth `auto` keeps to where it can."""
     steps: Annotated[int, Field(ge=1, le=STEPS_LIMIT)] = STEPS
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """CPU threads of a tick; none lets the engine choose."""
@@ -278,7 +286,7 @@ def load(path: Path | None) -> Config:
     engine = config.engine
     files = {
         name: placed(named)
-        for name in ("checkpoint", "source", "timbre", "structure", "target", "lora_folder", "cache")
+        for name in ("checkpoint", "source", "timbre", "structure", "target", "lora_folder", "engine_folder", "cache")
         if isinstance(named := getattr(engine, name), Path)
     }
     loras = [lora.model_copy(update={"file": placed(lora.file)}) for lora in engine.loras]

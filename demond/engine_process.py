@@ -127,6 +127,10 @@ class _Play:
             start.threads,
             Path(start.cache),
             lambda stage, share: self._channel.send(Progress(stage=stage, share=share)),
+            start.backend,
+            Path(start.engines),
+            Path(start.paces),
+            start.knob_ms,
         )
         session = self._session
         self._ready = self._description()
@@ -151,6 +155,7 @@ class _Play:
             loop_seconds=session.loop_seconds,
             depth=session.setup.depth,
             steps=session.setup.steps,
+            advice=session.advice,
         )
 
     def _first_message(self) -> StartEngine | None:
@@ -173,11 +178,10 @@ class _Play:
     def _step(self) -> None:
         self._port.look()
         state = self._table.read()
-        started_ns = time.monotonic_ns()
         step = self._session.step(knobs_of(state))
         lead = self._session.lead
         for write in step.writes:
-            self._record(write, step.tick, started_ns)
+            self._record(write)
         self._writes += len(step.writes)
         self._loop.publish_engine(
             EngineFigures(
@@ -203,7 +207,7 @@ class _Play:
             if self._doorbell in ready:
                 os.eventfd_read(self._doorbell)
 
-    def _record(self, write: engine.Write, tick: int, tick_started_ns: int) -> None:
+    def _record(self, write: engine.Write) -> None:
         """Puts a write into the trace; when it is heard follows from how far off the playhead is now."""
         playhead, now_ns = self._loop.place().playhead, time.monotonic_ns()
         frames = write.start_playhead - playhead + self._port.port_latency
@@ -211,8 +215,8 @@ class _Play:
             result=write.result,
             knob_version=write.knob_version,
             admitted_version=write.admitted_version,
-            tick=tick,
-            tick_started_ns=tick_started_ns,
+            tick=write.tick,
+            tick_started_ns=write.tick_started_ns,
             latent_ns=write.latent_ready_ns,
             decode_us=int(write.decode_ms * 1000),
             written_ns=write.written_ns,

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import engine
+from demond.messages import Backend
 from demond.session import (
     Prompt,
     Session,
@@ -35,6 +36,7 @@ REFUSALS = (
     engine.PromptError,
     engine.SourceError,
     engine.LoraError,
+    engine.BackendError,
     SharedMemoryError,
 )
 """What the engine, or the loop it plays into, raises for what a user can mend, with the reason in words."""
@@ -44,6 +46,7 @@ _ABOUT: dict[type[Exception], tuple[str, ...]] = {
     engine.SourceError: ("source", "timbre", "structure", "target"),
     engine.PromptError: ("prompt",),
     engine.LoraError: ("lora",),
+    engine.BackendRangeError: ("checkpoint", "source", "depth", "context", "prompt", "timbre", "lora"),
     ValueError: ("depth", "steps", "context", "curve"),
 }
 
@@ -59,8 +62,15 @@ def open_session(
     threads: int | None,
     cache: Path | None,
     progress: Callable[[str, float], None],
+    backend: Backend = "auto",
+    engines: Path | None = None,
+    paces: Path | None = None,
+    knob_ms: float = 250.0,
 ) -> engine.Session:
-    """An `engine.Session` that begins as `settings` say. Raises one of :data:`REFUSALS`."""
+    """An `engine.Session` that begins as `settings` say. Raises one of :data:`REFUSALS`.
+
+    `paces` and `knob_ms` are for the depth `auto`.
+    """
     asked = Session(settings)
     session = engine.Session(
         checkpoint=_path(asked.path("checkpoint")),
@@ -82,7 +92,11 @@ def open_session(
             if each.path and each.strength is not None
         ],
         cache=cache,
+        backend=backend,
+        engines=engines,
         progress=progress,
+        paces=paces,
+        knob_ms=knob_ms,
     )
     for name, values in asked.curves.items():
         session.set_curve(name, values)

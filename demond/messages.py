@@ -19,6 +19,10 @@ LIMIT = 1 << 22
 broken."""
 
 
+Backend = Literal["auto", "eager", "graph", "graph-fp8", "tensorrt"]
+"""What runs the network, by the engine's names."""
+
+
 class Message(BaseModel):
     """A frozen model that accepts no unknown field."""
 
@@ -38,8 +42,15 @@ class StartEngine(Message):
     trace: str
     device: str
     threads: int | None
+    backend: Backend
+    engines: str
+    """The folder of TensorRT engines."""
     cache: str
     """A folder for what is dear to compute again."""
+    paces: str
+    """A file for what ticks took."""
+    knob_ms: float
+    """What the depth `auto` keeps to."""
     settings: tuple[Setting, ...]
 
 
@@ -97,6 +108,8 @@ class Ready(Message):
     loop_seconds: float
     depth: int
     steps: int
+    advice: str = ""
+    """Why the depth was chosen, where it was `auto`."""
 
 
 class Playing(Message):

@@ -28,6 +28,16 @@ def scenes_file(client: str) -> Path:
     return state_file(client).with_name("scenes.yaml" if client == "demond" else f"scenes-{client}.yaml")
 
 
+def paces_file() -> Path:
+    """Where what ticks took on this machine is kept for the depth `auto`: beside the state of every client."""
+    return state_file("demond").with_name("paces.json")
+
+
 def cache_dir() -> Path:
     """Where demond keeps what it could make again (XDG, as above; CacheDirectory=)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "demond"
+
+
+def engines_dir() -> Path:
+    """Where `demond engine` keeps graphs and engines: DEMOND_ENGINES, else in the cache."""
+    return Path(os.environ.get("DEMOND_ENGINES") or cache_dir() / "engines")

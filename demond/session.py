@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
 from demond.knobs import CURVES, INDEX, KNOBS, KnobValueError, UnknownKnobError, did_you_mean
 
@@ -25,6 +25,7 @@ CURVE_LIMIT = 4_096
 """Points of a curve."""
 DEPTH, STEPS = 4, 8
 DEPTH_LIMIT, STEPS_LIMIT = 8, 64
+AUTO: Literal["auto"] = "auto"
 LONGEST_SECONDS = 240.0
 """The longest loop."""
 LORA_LIMIT = 16
@@ -46,6 +47,16 @@ def _language(code: str) -> str:
     if not re.fullmatch(r"[a-z]{2,8}", code):
         raise ValueError("must be a language code, such as en or ja")
     return code
+
+
+def _depth(value: object) -> object:
+    if value == AUTO or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= DEPTH_LIMIT):
+        return value
+    shown = repr(value) if isinstance(value, str | int | float) else "that"
+    raise ValueError(f"must be 1 to {DEPTH_LIMIT}, or {AUTO}, not {shown[:60]}")
+
+
+Depth = Annotated[int | Literal["auto"], BeforeValidator(_depth)]
 
 
 def _time_signature(text: str) -> str:
@@ -202,10 +213,10 @@ class SetSteps(_Setting):
 
 
 class SetDepth(_Setting):
-    """Slots in flight: more is a higher rate of results, fewer a faster tick."""
+    """Slots in flight: more is a higher rate of results, fewer a faster tick. `auto` is what suits the machine."""
 
     type: Literal["depth"] = "depth"
-    count: Annotated[int, Field(ge=1, le=DEPTH_LIMIT)]
+    count: Depth
 
 
 class SetContext(_Setting):
@@ -354,8 +365,8 @@ class Session:
         return setting.count if isinstance(setting, SetSteps) else STEPS
 
     @property
-    def depth(self) -> int:
-        """Slots in flight."""
+    def depth(self) -> Depth:
+        """Slots in flight, or `auto`."""
         setting = self.get("depth")
         return setting.count if isinstance(setting, SetDepth) else DEPTH
 

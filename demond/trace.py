@@ -116,6 +116,10 @@ class Trace:
         """Any process: the last changes, oldest first, as records of :data:`CHANGE`."""
         return self._changes.latest(_CAPACITY)
 
+    def writes(self) -> NDArray[Any]:
+        """Any process: the last writes, oldest first, as records of :data:`WRITE`."""
+        return self._writes.latest(_CAPACITY)
+
     def close(self) -> None:
         """Lets go of the mapping; the memory lives on."""
         del self._magic, self._changes, self._writes

@@ -16,6 +16,7 @@ It knows nothing of MIDI, OSC, JACK or files of settings, and can be used as a l
 
 from __future__ import annotations
 
+from engine.backends import BackendError, BackendRangeError
 from engine.changes import OVERTAKEN, RoomError
 from engine.conditioning import Prompt, PromptError
 from engine.geometry import RateError
@@ -31,6 +32,8 @@ from engine.source import SourceError
 
 __all__ = [
     "OVERTAKEN",
+    "BackendError",
+    "BackendRangeError",
     "CheckpointError",
     "DeviceError",
     "Knobs",

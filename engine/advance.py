@@ -80,12 +80,12 @@ def advance(backend: Backend, rows: Rows, slots: Sequence[Slot], scene: Scene) -
     kept = scene.kept()
     if kept is not None:
         rows.x = step.keep(rows.x, rows.noise, kept[1], t, kept[0])
-    live = [slot for slot in slots if slot.time > 0]
+    live = sorted((slot for slot in slots if slot.time > 0), key=lambda slot: slot.row)  # all rows need no gathering
     if live:
         _velocities(backend, rows, live, scene)
 
     x, v = rows.x, rows.v
-    safe = t.clamp_min(1e-6)
+    safe = t.clamp_min(1e-6) if acts(settings.source_lock) or kept is not None else t
     if acts(settings.source_lock):
         curve = isinstance(settings.source_lock, Tensor)
         v = step.lock(v, x, safe, scene.target, settings.source_lock * (gate if curve else late))

@@ -24,6 +24,7 @@ import torch
 from engine.model.checkpoint import Progress
 from engine.performance import Rehearsal
 from engine.rig import Rig, Setup
+from engine.threads import settle
 
 OVERTAKEN = "overtaken by a later request"
 """The answer to a request that a later one of its kind made pointless before it was ready."""
@@ -92,8 +93,8 @@ class Changes:
         device = rig.latents.device
         # On a GPU, work in a stream of its own does not hold up the ticks.
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-        self._conditioning = ThreadPoolExecutor(1, "conditioning", torch.set_flush_denormal, (True,))
-        self._loading = ThreadPoolExecutor(1, "loading", torch.set_flush_denormal, (True,))
+        self._conditioning = ThreadPoolExecutor(1, "conditioning", settle)
+        self._loading = ThreadPoolExecutor(1, "loading", settle)
 
     @property
     def loading(self) -> bool:

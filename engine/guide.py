@@ -99,6 +99,12 @@ class Guides:
         self._structure = None if structure is None else structure.to(self._backend.device)
         self._asked.clear()
 
+    def over(self, frames: Tensor) -> Guides:
+        """The same prompts for the music at `frames` [N] of the loop, in that order."""
+        source, hint, silence = (x[frames] for x in (self._source, self._hint, self._silence))
+        structure = None if self._structure is None else self._structure[frames]
+        return Guides(self._backend, source, hint, silence, self._conditions, structure)
+
     @torch.inference_mode()
     def at(self, knobs: Knobs, curves: Curves) -> Guide:
         """The guide for these knobs; the same object for as long as nothing that it is made of changes."""

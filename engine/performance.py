@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,6 +39,40 @@ class Step:
     """Nothing that is asked for could change the music. With no writes either, the caller may sleep."""
 
 
+class Stopwatch:
+    """Times work of a device. On a GPU by events, and waiting is what keeps the host from running ahead of it: the
+    next tick reads its knobs when this one is done, not before.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        """Of the device where the work is done."""
+        self._events = _events() if device.type == "cuda" else None
+        self._start = self._stop = 0
+
+    def start(self) -> None:
+        """Before the work."""
+        self._start = time.monotonic_ns()
+        if self._events:
+            self._events[0].record()
+
+    def stop(self) -> None:
+        """After it, or after it has been launched."""
+        self._stop = time.monotonic_ns()
+        if self._events:
+            self._events[1].record()
+
+    def wait(self) -> float:
+        """Milliseconds that the work took, once it is done."""
+        if self._events:
+            self._events[1].synchronize()
+            return float(self._events[0].elapsed_time(self._events[1]))
+        return (self._stop - self._start) / 1e6
+
+
+def _events() -> list[Any]:
+    return [torch.cuda.Event(enable_timing=True) for _ in range(2)]  # type: ignore[no-untyped-call]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rehearsal:
     """What a rig played where nobody heard it: how it comes in."""
@@ -63,11 +98,17 @@ class Performance:
         port: LoopPort,
         clock: Callable[[], int] = time.monotonic_ns,
         keep: bool = False,
+        behind: bool = False,
     ) -> None:
-        """The source is what the loop holds first, unless it is to `keep` what it has. Raises `RateError`."""
+        """The source is what the loop holds first, unless it is to `keep` what it has. Raises `RateError`.
+
+        With `behind`, a GPU decodes a block while the next tick runs, and its audio comes with the next step.
+        """
         self._rig, self._guides, self._port, self._clock = rig, guides, port, clock
         self.ring = new_ring(rig)
-        self.playback = Playback(rig.model.vae, port, rig.audio, clock, keep)
+        behind = behind and rig.latents.is_cuda
+        self.playback = Playback(rig.model.vae, port, rig.audio, clock, keep, behind)
+        self._ticked = Stopwatch(rig.latents.device)
         self.result: Result | None = None
         """The last one that was written."""
         self._settled: tuple[Knobs, Guide, Curves] | None = None
@@ -115,22 +156,25 @@ class Performance:
         playback.follow()
         guide = self._guides.at(knobs, curves)
         writes: list[Write | None] = []
+        begun = self._clock()
         if self._entering and self.result:
             self._entering = False
-            writes.append(playback.write(self._numbered(self.result)))
+            writes.append(playback.write(self._numbered(self.result), tick=(self._tick, begun)))
         settled = self._settled
         if settled and not (settled[1:] == (guide, curves) and settled[0].sounds_like(knobs)):
             settled = None
         wanted = playback.wanted_frame() if settled else None
         if settled and wanted is None:
-            writes.append(playback.fill())
+            writes += [playback.finish(), playback.fill(), playback.finish()]
             return self._did(writes)
-        begun = self._clock()
         at = playback.next_frame(ring.steps) if wanted is None else wanted
+        self._ticked.start()
         results = ring.tick(knobs, guide, curves, at)
-        seconds = (self._clock() - begun) / 1e9
+        self._ticked.stop()
+        writes.append(playback.finish())  # what was decoded while this tick was being launched
+        tick_ms = self._ticked.wait()
         if ring.load == ring.depth:  # a ring that is filling up, or at strength 0, says nothing about a full one
-            playback.lead.ticked(seconds)
+            playback.lead.ticked((self._clock() - begun) / 1e9)
         playback.lead.scheduled(math.ceil(ring.steps / ring.depth), ring.ticks_to_result())
         if results:
             self.result = results[-1]
@@ -139,19 +183,22 @@ class Performance:
             elif settled is None:
                 settled = (knobs, guide, curves)
             self._settled = settled
-            writes.append(playback.write(self._numbered(self.result), music=settled))
+            writes.append(playback.write(self._numbered(self.result), settled, (self._tick, begun)))
         else:
             writes.append(playback.top_up())
-        return self._did(writes, 1e3 * seconds)
+        return self._did(writes, tick_ms)
+
+    @property
+    def _tick(self) -> int:
+        return self._ticks_before + self.ring.ticks
 
     def _numbered(self, result: Result) -> Result:
         """`result` with an id that no result of an earlier ring had."""
         return replace(result, id=self._results_before + result.id)
 
     def _did(self, writes: list[Write | None], tick_ms: float | None = None) -> Step:
-        ticks = self._ticks_before + self.ring.ticks
         done = tuple(write for write in writes if write)
-        return Step(tick_ms is not None, ticks, tick_ms or 0.0, done, idle=tick_ms is None)
+        return Step(tick_ms is not None, self._tick, tick_ms or 0.0, done, idle=tick_ms is None)
 
 
 @torch.inference_mode()

@@ -28,7 +28,7 @@ from engine.lead import LeadController
 from engine.placement import Loop, Piece, Placement, placed
 from engine.stream import Result
 from engine.stretches import Stretches
-from engine.vae import Vae, decode_window
+from engine.vae import Vae, begin_window
 
 FADE = 0.025
 """Seconds of the fade at either end of a block."""
@@ -106,12 +106,31 @@ class Write:
     """Id of the latent's result."""
     decode_ms: float
     """Decoding, resampling, fading and copying."""
+    tick: int
+    """The tick that finished the latent, and when it began: with the reading of the knobs."""
+    tick_started_ns: int
     latent_ready_ns: int
     written_ns: int
     late_frames: int
     """How far the playhead had passed the intended start; these frames were left as they were."""
     correlated: bool
     """Whether the block was faded in as the same music (linear) or as other music (equal power)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Block:
+    """A block that is being decoded."""
+
+    result: Result
+    loop: Loop
+    start: int
+    placement: Placement
+    audio: list[Callable[[], Block]]
+    """Of each piece, once it is waited for."""
+    urgent: bool
+    tick: tuple[int, int]
+    ready_ns: int
+    begun_ns: int
 
 
 class Playback:
@@ -124,12 +143,14 @@ class Playback:
         source: Tensor,
         clock: Callable[[], int] = time.monotonic_ns,
         keep: bool = False,
+        behind: bool = False,
     ) -> None:
         """Fills the port's loop with `source` audio [2,N] at 48 kHz, or keeps what an earlier engine left in it.
 
-        `clock` gives nanoseconds. Raises `RateError` when the port's rate cannot hold whole latent frames.
+        `clock` gives nanoseconds. Blocks that are decoded `behind` the ticks are written by :meth:`finish`; else they
+        are waited for at once. Raises `RateError` when the port's rate cannot hold whole latent frames.
         """
-        self._vae, self._port, self._source, self._clock = vae, port, source, clock
+        self._vae, self._port, self._source, self._clock, self._behind = vae, port, source, clock, behind
         self._rate = port.rate
         self._hop = hop_at(self._rate)
         if not (keep and port.frames == source.shape[1] * self._rate // SAMPLE_RATE):
@@ -138,7 +159,8 @@ class Playback:
         self.lead = LeadController(port.rate, port.period, port.port_latency, self._length)
         self._result: Result | None = None
         self._music: object = None
-        self._ready_ns = 0
+        self._block: _Block | None = None
+        self._tick, self._ready_ns = (0, 0), 0
         self._fresh = Stretches(port.frames)
         self._playhead = port.place()[0]
 
@@ -184,9 +206,9 @@ class Playback:
         self.lead.consumed(max(0, playhead - self._playhead))
         self._playhead = playhead
 
-    def write(self, result: Result, music: object = None) -> Write | None:
+    def write(self, result: Result, music: object = None, tick: tuple[int, int] = (0, 0)) -> Write | None:
         """Places the music of `result` that will be heard next; none when the playhead was faster, or when that is
-        not in the result's part of the loop.
+        not in the result's part of the loop. `tick` is the number and the beginning of the one that finished it.
 
         Results of several regions that are given with the same object as `music` are parts of one music: they leave
         each other fresh, and only what is stale of the part is written. Anything else makes all of the loop stale,
@@ -194,9 +216,9 @@ class Playback:
         """
         if not 0 < result.region[1] == result.latent.shape[0] <= self._frames:
             return None
-        before, self._result, self._ready_ns = self._result, result, self._clock()
+        before, self._result, self._tick, self._ready_ns = self._result, result, tick, self._clock()
         others, self._music = self._music, music
-        again = before is not None and before.region == result.region and torch.equal(before.latent, result.latent)
+        again = before is not None and before.region == result.region and _equal(before.latent, result.latent)
         if music is not None and music is others:
             if not again:
                 return self.fill()
@@ -334,33 +356,52 @@ class Playback:
         placement = placed(loop, position, samples, self._available)
         if placement is None:
             return None
-        start += placement.skipped
-        position = self._position(start)
-        blocks = [self._decoded(result, piece) for piece in placement.pieces]
+        self._block = _Block(
+            result=result,
+            loop=loop,
+            start=start + placement.skipped,
+            placement=placement,
+            audio=[self._decoded(result, piece) for piece in placement.pieces],
+            urgent=urgent,
+            tick=self._tick,
+            ready_ns=self._ready_ns,
+            begun_ns=begun,
+        )
+        return None if self._behind else self.finish()
 
-        if self._result is not result or self._loop != loop or self._position(start) != position:
+    def finish(self) -> Write | None:
+        """Waits for the block that is being decoded, and writes it; none when there is none, or no place for it."""
+        block, self._block = self._block, None
+        if block is None:
+            return None
+        audio = [wait() for wait in block.audio]
+        position = block.placement.pieces[0].position
+        start, placement, port = block.start, block.placement, self._port
+        if self._result is not block.result or self._loop != block.loop or self._position(start) != position:
             return None  # another loop or another band: this is no place for the block any more
         late = max(0, port.place()[0] + port.period - start)
         if late:
             self.lead.late(late)
-            rest = placed(loop, self._position(start + late), placement.frames - late, self._available)
+            rest = placed(block.loop, self._position(start + late), placement.frames - late, self._available)
             if rest is None:
                 return None
             start += late + rest.skipped
             position, placement = self._position(start), rest
-        alike = self._commit(placement, blocks)
+        alike = self._commit(placement, audio)
         written = self._clock()
-        if urgent:  # the long windows of filling say nothing about the others
-            self.lead.decoded((written - begun) / 1e9)
+        if block.urgent:  # the long windows of filling say nothing about the others
+            self.lead.decoded((written - block.begun_ns) / 1e9)
         return Write(
             start_playhead=start,
             position=position,
             frames=placement.frames,
-            knob_version=result.version,
-            admitted_version=result.admitted_version,
-            result=result.id,
-            decode_ms=(written - begun) / 1e6,
-            latent_ready_ns=self._ready_ns,
+            knob_version=block.result.version,
+            admitted_version=block.result.admitted_version,
+            result=block.result.id,
+            decode_ms=(written - block.begun_ns) / 1e6,
+            tick=block.tick[0],
+            tick_started_ns=block.tick[1],
+            latent_ready_ns=block.ready_ns,
             written_ns=written,
             late_frames=late,
             correlated=alike > 0.5,
@@ -383,17 +424,24 @@ class Playback:
             met.append(alike)
         return met[0]
 
-    def _decoded(self, result: Result, piece: Piece) -> Block:
-        """The music of a piece [frames,2] at the port's rate."""
+    def _decoded(self, result: Result, piece: Piece) -> Callable[[], Block]:
+        """Begins to decode the music of a piece [frames,2] at the port's rate."""
         first, offset = divmod(piece.position, self._hop)
         count = -(-(offset + piece.frames) // self._hop)
-        inside = (first - result.region[0]) % self._frames
-        if self._rate == SAMPLE_RATE:
-            audio = decode_window(self._vae, result.latent, inside, count).T.cpu().numpy()
-        else:
-            around = decode_window(self._vae, result.latent, inside - _MARGIN, count + 2 * _MARGIN).T.cpu().numpy()
-            audio = soxr.resample(around, SAMPLE_RATE, self._rate)[_MARGIN * self._hop :]
-        return np.ascontiguousarray(audio[offset : offset + piece.frames], dtype=np.float32)
+        inside, margin = (first - result.region[0]) % self._frames, 0 if self._rate == SAMPLE_RATE else _MARGIN
+        rate, hop = self._rate, self._hop
+        wait = begin_window(self._vae, result.latent, inside - margin, count + 2 * margin)
+
+        def decoded() -> Block:
+            audio = wait() if rate == SAMPLE_RATE else soxr.resample(wait(), SAMPLE_RATE, rate)[margin * hop :]
+            return np.ascontiguousarray(audio[offset : offset + piece.frames], dtype=np.float32)
+
+        return decoded
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two latents are known to be the same. On a GPU a comparison would wait for the device."""
+    return a is b or (not a.is_cuda and torch.equal(a, b))
 
 
 def _at_rate(audio: Tensor, rate: int) -> Block:

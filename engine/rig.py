@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from engine import embedded
-from engine.backends import Backend
-from engine.backends.eager import EagerBackend
+from engine.backends import Backend, Name
+from engine.backends.choose import choose, choose_vae, home
 from engine.clips import Clips
 from engine.conditioning import Condition, Conditioner, Prompt, load_conditioner
 from engine.geometry import GRID, HOP, LATENT_RATE, SAMPLE_RATE
@@ -191,12 +191,21 @@ def _same(a: object, b: object) -> bool:
 class Builder:
     """Builds rigs for one device. Any thread may build, and two may at once."""
 
-    def __init__(self, device: torch.device, dtype: torch.dtype, threads: int, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        threads: int,
+        cache: Path | None = None,
+        backend: Name = "auto",
+        engines: Path | None = None,
+    ) -> None:
         """`dtype` is that of the network; `threads` run slots beside each other on the CPU.
 
-        Latents of clips are kept in the folder `cache`.
+        Latents of clips are kept in the folder `cache`, TensorRT engines are found in `engines`.
         """
         self._device, self._dtype, self._threads = device, dtype, threads
+        self._backend, self._engines = backend, engines
         self._clips = Clips(cache)
 
     @torch.inference_mode()
@@ -204,7 +213,7 @@ class Builder:
         """The rig for `setup`; what `old` has of it is taken from there.
 
         Calls `progress` often on the way; what that raises ends the build. Raises `CheckpointError`, `SourceError`,
-        `PromptError`, `LoraError` or `ValueError`.
+        `PromptError`, `LoraError`, `BackendError` or `ValueError`.
         """
         parts = _Parts(old)
         take = parts.take
@@ -270,12 +279,13 @@ class Builder:
     def _model(self, checkpoint: Path | None, progress: Progress) -> Model:
         root = checkpoint or embedded.CHECKPOINT
         check_checkpoint(root)
-        transformer = load_transformer(root, self._device, self._dtype, progress)
+        place, dtype = home(self._backend, self._device, self._dtype)
+        transformer = load_transformer(root, place, dtype, progress)
         return Model(
             "built-in" if checkpoint is None else model_name(root),
             transformer,
-            EagerBackend(transformer, self._threads),
-            load_vae(root, self._device, progress),
+            choose(self._backend, transformer, self._device, self._threads, self._engines),
+            choose_vae(self._backend, lambda: load_vae(root, self._device, progress), self._device, self._engines),
             load_conditioner(root, self._device, self._dtype, progress),
         )
 

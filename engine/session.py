@@ -15,12 +15,14 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine import embedded
+from engine import embedded, pace
+from engine.backends import Name
 from engine.changes import Changes
 from engine.conditioning import Prompt
 from engine.curves import Curves
@@ -30,9 +32,11 @@ from engine.knobs import Knobs
 from engine.lead import Lead
 from engine.model.checkpoint import Progress
 from engine.offline import VirtualPort
+from engine.pace import Pace
 from engine.performance import Performance, Rehearsal, Step, rehearse
 from engine.playback import KEEP, LoopPort
 from engine.rig import DEPTH_MOST, Builder, Rig, Setup, Silence
+from engine.threads import settle
 from engine.vae import decode_window
 
 RENDER_STEP = 0.08
@@ -50,7 +54,7 @@ class Session:
         self,
         checkpoint: Path | None = None,
         device: str = "auto",
-        depth: int = 4,
+        depth: int | Literal["auto"] = 4,
         steps: int = 8,
         threads: int | None = None,
         source: Path | Silence | None = None,
@@ -63,15 +67,22 @@ class Session:
         target: Path | None = None,
         loras: Sequence[tuple[Path, float]] = (),
         cache: Path | None = None,
+        backend: Name = "auto",
+        engines: Path | None = None,
         progress: Progress = lambda stage, share: None,
+        paces: Path | None = None,
+        knob_ms: float = pace.TARGET,
     ) -> None:
         """Loads everything and warms up; `progress(stage, share)` is called on the way.
 
         `checkpoint` and `source` default to what ships inside; :class:`Silence` asks for music from text alone.
         `device` is `cpu`, `cuda`, `cuda:N` or `auto`. `threads` run slots beside each other on the CPU; by default on
         both cores of two, on all but one of more. A slot covers `context_seconds` of a longer source. Latents of
-        clips are kept in the folder `cache`. See `Setup` for the rest. Raises `CheckpointError`, `SourceError`,
-        `PromptError`, `LoraError`, `ValueError` or :class:`DeviceError`.
+        clips are kept in the folder `cache`. `backend` runs the network; `tensorrt` finds its engine in the folder
+        `engines`. The depth `auto` is the one that suits this machine when a knob is to be heard within `knob_ms`
+        (`engine.pace`): ticks are measured, unless the file `paces` has them from an earlier time. See `Setup` for
+        the rest. Raises `CheckpointError`, `SourceError`, `PromptError`, `LoraError`, `BackendError`, `ValueError`
+        or :class:`DeviceError`.
         """
         setup = Setup(
             checkpoint=checkpoint,
@@ -86,20 +97,23 @@ class Session:
             structure=structure,
             target=target,
             loras=tuple(dict(loras).items()),
-            depth=depth,
+            depth=1 if depth == "auto" else depth,
             steps=steps,
         )
         place = _device(device)
-        torch.set_flush_denormal(True)
-        torch.set_num_threads(1)  # rows are shared among threads, not the products inside them
+        settle()
         cores = os.cpu_count() or 1
         # The audio process runs in real time and takes its few microseconds from whichever core it likes; leaving it
         # one of two would cost half the speed.
         threads = threads or min(DEPTH_MOST, cores if cores <= 2 else cores - 1)
         dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
         self.device_name = _device_name(place, threads)
-        self._builder = Builder(place, dtype, threads, cache)
+        self._builder = Builder(place, dtype, threads, cache, backend, engines)
         rig = self._builder.build(setup, progress=progress)
+        self._paces, self._knob_ms = paces, knob_ms
+        self._advice = ""
+        if depth == "auto":
+            rig = self._suited(rig, progress)
         with torch.inference_mode():
             decode_window(rig.model.vae, rig.latents, 0, KEEP)
         self._curves = Curves(rig.frames, place)
@@ -133,6 +147,28 @@ class Session:
         """What plays, as it was asked for."""
         return self._changes.rig.setup
 
+    @property
+    def advice(self) -> str:
+        """Why the depth is what it is, in a sentence; empty when it was asked for as a number."""
+        return self._advice
+
+    def survey(self, contexts: Sequence[float | None], progress: Progress = lambda stage, share: None) -> list[Pace]:
+        """Measures what ticks take with each of these contexts, in seconds or None for the whole loop, and keeps it.
+
+        Takes seconds to minutes. Raises `ValueError` for a context that cannot be played, `OSError` when the file of
+        paces cannot be written, and `RuntimeError` once the session plays: music and measurement would disturb each
+        other.
+        """
+        if self._performance is not None:
+            raise RuntimeError("what ticks take is measured before a Session is attached to a port")
+        rig, found = self._changes.rig, []
+        for seconds in contexts:
+            other = self._builder.build(replace(rig.setup, context_seconds=seconds), rig, progress)
+            found.append(pace.measure(other, self.device_name, progress))
+            if self._paces is not None:
+                pace.keep(self._paces, found[-1])
+        return found
+
     def attach(self, port: LoopPort, keep: bool = False) -> None:
         """Fills `port` with the source at its rate and plays into it from now on.
 
@@ -140,7 +176,7 @@ class Session:
         place is not heard. Raises `RateError`.
         """
         rig = self._changes.rig
-        self._performance = Performance(rig, rig.guides, port, time.monotonic_ns, keep)
+        self._performance = Performance(rig, rig.guides, port, time.monotonic_ns, keep, behind=True)
 
     def step(self, knobs: Knobs) -> Step:
         """Commits what is ready, then one tick and its writes, or the idle top-up. Never waits.
@@ -236,9 +272,31 @@ class Session:
         """Another number of steps of the schedule. The future may hold a `ValueError`."""
         return self._changes.request(lambda setup: replace(setup, steps=steps), kind="steps", loading=True)
 
-    def request_depth(self, depth: int) -> Future[str]:
-        """Another number of slots in flight. The future may hold a `ValueError`."""
-        return self._changes.request(lambda setup: replace(setup, depth=depth), kind="depth", loading=True)
+    def request_depth(self, depth: int | Literal["auto"]) -> Future[str]:
+        """Another number of slots in flight. The future may hold a `ValueError`.
+
+        `auto` is decided by what ticks took when they were measured last; while music plays nothing is measured, so
+        it raises a `ValueError` when this model and this length of the loop never were.
+        """
+        if depth != "auto":
+            self._advice = ""
+            return self._changes.request(lambda setup: replace(setup, depth=depth), kind="depth", loading=True)
+        rig = self._changes.rig
+        known = {} if self._paces is None else pace.read(self._paces)
+        found = known.get(pace.key_of(rig, self.device_name))
+        if found is None:
+            raise ValueError(
+                "the ticks of this model over this length were never measured here, and are not while music plays; "
+                "start with the depth auto, or run `demond bench advise`"
+            )
+        advice = pace.advise(found, rig.setup.steps, rig.frames / LATENT_RATE, self._knob_ms)
+        self._advice = advice.why
+        return self._changes.request(
+            lambda setup: replace(setup, depth=advice.depth),
+            kind="depth",
+            loading=True,
+            remark=lambda rig: advice.why,
+        )
 
     def request_context(self, seconds: float | None) -> Future[str]:
         """Another length that a slot covers, or the whole loop for None. The future may hold a `ValueError`."""
@@ -275,6 +333,13 @@ class Session:
     def close(self) -> None:
         """Ends the worker threads, whatever they are at. May be called twice."""
         self._changes.close()
+
+    def _suited(self, rig: Rig, progress: Progress) -> Rig:
+        """`rig` with the depth that suits the machine."""
+        found, remark = pace.known_or_measured(rig, self.device_name, self._paces, progress)
+        advice = pace.advise(found, rig.setup.steps, rig.frames / LATENT_RATE, self._knob_ms)
+        self._advice = advice.why + remark
+        return self._builder.build(replace(rig.setup, depth=advice.depth), rig, progress)
 
     def _attached(self) -> Performance:
         if self._performance is None:

@@ -7,10 +7,13 @@ has no ends: windows are taken modulo its length, so that no sample knows where 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.geometry import CHANNELS, HOP
@@ -45,6 +48,14 @@ class Vae(Protocol):
         """Latents [T,64] -> audio [2, T*1920] in fp32."""
 
 
+@runtime_checkable
+class Behind(Protocol):
+    """A VAE that decodes in a stream of its own."""
+
+    def begin_window(self, latents: Tensor, start: int, count: int) -> Callable[[], NDArray[np.float32]]:
+        """See :func:`begin_window`."""
+
+
 def decode_window(vae: Vae, latents: Tensor, start: int, count: int) -> Tensor:
     """`count` frames of the loop `latents` [T,64] from frame `start`, taken modulo T -> audio [2, count*1920].
 
@@ -52,6 +63,17 @@ def decode_window(vae: Vae, latents: Tensor, start: int, count: int) -> Tensor:
     """
     around = torch.arange(start - vae.reach, start + count + vae.reach, device=latents.device) % latents.shape[0]
     return vae.decode(latents[around])[:, vae.reach * HOP : (vae.reach + count) * HOP]
+
+
+def begin_window(vae: Vae, latents: Tensor, start: int, count: int) -> Callable[[], NDArray[np.float32]]:
+    """Begins :func:`decode_window`; what is returned waits for its audio [count*1920, 2].
+
+    On the CPU that is there at once. A `engine.captured.CapturedVae` decodes while the device goes on ticking.
+    """
+    if isinstance(vae, Behind):
+        return vae.begin_window(latents, start, count)
+    audio = decode_window(vae, latents, start, count).T.cpu().numpy()
+    return lambda: audio
 
 
 def encode_loop(vae: Vae, audio: Tensor) -> Tensor:
@@ -86,7 +108,8 @@ class OobleckVae(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """See :class:`Vae`."""
-        audio: Tensor = self.model.decode(latents.T[None].to(self.model.dtype)).sample[0]
+        dtype = self.model.decoder.conv1.bias.dtype  # that of the decoder may be another than the encoder's
+        audio: Tensor = self.model.decode(latents.T[None].to(dtype)).sample[0]
         return audio.float()
 
 

@@ -1,5 +1,6 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use, and what must be set before anything is imported."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from tests.jack import jackd
 
 __all__ = ["jackd"]
+
+os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels of a GPU are tested on the CPU; read when triton is imported
 
 
 @pytest.fixture(scope="session", autouse=True)

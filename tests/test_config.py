@@ -43,6 +43,7 @@ mappings: [mine.yaml]
     [
         ("jack:\n  cleint: left\n", ":2:3:", "client"),
         ("engine: {depth: 9}\n", ":1:17:", "8"),
+        ("engine: {backend: turbo}\n", ":1:19:", "graph"),
         ("jack: {period: 100}\n", ":1:16:", "power of two"),
         ("osc: {bind: everywhere}\n", ":1:13:", "127.0.0.1"),
         ("osc: {allow: [{network: 10.0.0.0/8, may: everything}]}\n", ":1:", "command"),
@@ -97,6 +98,8 @@ engine:
   negative: vocals
   loras: [{file: loras/old tape.safetensors, strength: 0.5}]
   lora_folder: loras
+  backend: eager
+  engine_folder: engines
   curves: {protect: [0, 0.5, 7]}
   cache: /var/cache/demond
 """,
@@ -104,6 +107,7 @@ engine:
     )
     assert (engine.roots, engine.state) == ([tmp_path / "loops", Path.home() / "elsewhere"], "forget")
     session = engine.engine.session()
+    assert (engine.engine.backend, engine.engine.engine_folder) == ("eager", tmp_path / "engines")
     assert session.source == SetSource(silence=30)
     assert (session.path("timbre"), session.path("structure")) == (f"{tmp_path}/horn.flac", f"{tmp_path}/beat.wav")
     assert session.prompt("a") == Prompt(

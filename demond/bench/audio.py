@@ -28,9 +28,11 @@ from rich.console import Console
 from rich.table import Table
 
 from demond import jack_server
+from demond.bench import machine, report
 from demond.bench.capture import Capture
 from demond.bench.clicks import clicks
-from demond.bench.latency import machine, running_daemon
+from demond.bench.daemon import running_daemon
+from demond.bench.report import JsonFile, OutputFolder, Report, Row
 from demond.client import Client
 
 _SOURCE = Path(__file__).with_name("bare_client.c")
@@ -93,15 +95,15 @@ def run(
     hogs: int = 1,
     options: list[str] | None = None,
     console: Console | None = None,
-) -> dict[str, Any]:
-    """The whole comparison; `options` go to `demond run`. Returns the report: machine, turns, joins, verdicts.
+) -> Report:
+    """The whole comparison; `options` go to `demond run`. The turns, joins and verdicts are the report's details.
 
     Raises :class:`BenchError` when something that it needs is not installed.
     """
     say = (console or Console(stderr=True, highlight=False)).print
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(before)[:cores])
-    facts = machine()
+    facts = machine.here()
     try:
         with tempfile.TemporaryDirectory(prefix="demond-bench-") as folder, _hogs(hogs):
             program, loop = _compiled(Path(folder)), _stored_loop(Path(folder), rate)
@@ -110,19 +112,32 @@ def run(
                 for turn in range(1, turns + 1):
                     say(f"turn {turn} of {turns}: the C client for {seconds:.0f} s, then demond")
                     bare = _bare(program, server, loop, seconds)
-                    pairs.append((bare, _daemon(server, seconds, options or [])))
+                    daemon, status = _daemon(server, seconds, options or [])
+                    pairs.append((bare, daemon))
             say("synchronous server: demond, recorded")
             with _server(rate, period, sync=True) as server:
                 joins = _joins(server, min(seconds, _RECORDING_SECONDS), options or [])
     finally:
         os.sched_setaffinity(0, before)
-    return {
-        "machine": {**facts, "cores_used": cores, "hogs": hogs},
-        "server": {"rate": rate, "period": period},
+    details = {
         "turns": [{"bare": asdict(bare), "demond": asdict(daemon)} for bare, daemon in pairs],
         "joins": asdict(joins),
         "verdicts": [asdict(verdict) for verdict in verdicts(pairs, joins, rate, period)],
     }
+    setup = report.playing(status, cores_used=cores, hogs=hogs, seconds=seconds)
+    return report.report("audio", setup, rows(pairs, joins), details, facts)
+
+
+def rows(pairs: list[tuple[Player, Player]], joins: Joins) -> list[Row]:
+    """The figures of all turns: callback times have a sample for each."""
+    found = []
+    for name, turns in zip(("C client", "demond"), zip(*pairs, strict=True), strict=True):
+        for figure, label in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9"), ("max", "longest")):
+            found.append(report.row(f"{name}: callback {label}", "µs", [getattr(turn, figure) for turn in turns]))
+        for figure in ("skipped", "xruns"):
+            found.append(report.row(f"{name}: {figure}", "count", [sum(getattr(turn, figure) for turn in turns)]))
+    counts = {"broken joins": joins.broken, "gaps in the clock": joins.gaps, "clicks in the music": joins.elsewhere}
+    return found + [report.row(name, "count", [count]) for name, count in counts.items()]
 
 
 def verdicts(pairs: list[tuple[Player, Player]], joins: Joins, rate: int, period: int) -> list[Verdict]:
@@ -207,17 +222,20 @@ def _bare(program: Path, server: str, loop: Path, seconds: float) -> Player:
     return Player(**json.loads(result.stdout))
 
 
-def _daemon(server: str, seconds: float, options: list[str]) -> Player:
+def _daemon(server: str, seconds: float, options: list[str]) -> tuple[Player, dict[str, Any]]:
+    """What it did, and its status at the end."""
     with running_daemon(server, options) as client:
         before = _audio(client)
         _play(client, seconds)
-        after = _audio(client)
-    return Player(
+        status = client.status()
+    after = status["audio"]
+    player = Player(
         cycles=after["cycles"] - before["cycles"],
         skipped=after["skipped_cycles"] - before["skipped_cycles"],
         xruns=after["xruns"] - before["xruns"],
         **{name: after[f"callback_us_{name}"] for name in ("p50", "p99", "p999", "max")},
     )
+    return player, status
 
 
 def _audio(client: Client) -> dict[str, Any]:
@@ -262,28 +280,28 @@ def main(
     rate: Annotated[int, typer.Option(help="Its rate.")] = 48_000,
     cores: Annotated[int, typer.Option(min=1, help="Processor cores for everything together.")] = 2,
     hogs: Annotated[int, typer.Option(min=0, help="Processes that only use up a core.")] = 1,
-    report: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+    file: JsonFile = None,
+    folder: OutputFolder = None,
     run_options: Annotated[
         list[str] | None, typer.Argument(help="More options for `demond run`, after `--`.")
     ] = None,
 ) -> None:
     """Skipped cycles and callback times beside a bare C client doing the same."""
     try:
-        document = run(turns, seconds, period, rate, cores, hogs, run_options)
+        made = run(turns, seconds, period, rate, cores, hogs, run_options)
     except (BenchError, jack_server.JackServerError) as error:
         typer.echo(f"demond bench audio: {error}", err=True)
         raise typer.Exit(2) from None
-    _print(document)
-    if report is not None:
-        report.write_text(json.dumps(document, indent=2) + "\n")
+    document: dict[str, Any] = dict(made.details)
+    _print(made, document)
+    report.deliver(made, file, folder)
     raise typer.Exit(0 if all(verdict["kept"] for verdict in document["verdicts"]) else 1)
 
 
-def _print(document: dict[str, Any]) -> None:
+def _print(made: Report, document: dict[str, Any]) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    server = document["server"]
-    console.print(f"period {server['period']} at {server['rate']} Hz", soft_wrap=True)
-    console.print(", ".join(f"{key} {value}" for key, value in document["machine"].items()), soft_wrap=True)
+    console.print(made.setup.told(), soft_wrap=True, markup=False)
+    console.print(made.machine.told(), soft_wrap=True, markup=False)
     table = Table("turn", "player", "cycles", "skipped", "xruns", "callback µs p50", "p99", "p99.9", "max", box=None)
     for number, turn in enumerate(document["turns"], 1):
         for name, player in (("C client", turn["bare"]), ("demond", turn["demond"])):

@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from demond.commands import PROGRAM, become
-from demond.paths import cache_dir
+from demond.paths import engines_dir
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,6 +34,12 @@ def verify(context: typer.Context) -> None:
     _become("verify", context.args)
 
 
+@app.command("profile", context_settings=PROGRAM, add_help_option=False)
+def profile(context: typer.Context) -> None:
+    """Say what engines are made of: layers by kind, with the work of each and the bytes it moves."""
+    _become("profile", context.args)
+
+
 @app.command("list", context_settings=PROGRAM, add_help_option=False)
 def list_(context: typer.Context) -> None:
     """List the graphs and engines that there are."""
@@ -41,5 +47,5 @@ def list_(context: typer.Context) -> None:
 
 
 def _become(command: str, arguments: list[str]) -> NoReturn:
-    os.environ.setdefault("DEMOND_ENGINES", str(cache_dir() / "engines"))
+    os.environ["DEMOND_ENGINES"] = str(engines_dir())
     become("engine.trt", [command, *arguments])

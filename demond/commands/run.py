@@ -11,6 +11,7 @@ import typer
 
 from demond import config as settings
 from demond.commands import err, give_up
+from demond.messages import Backend
 from demond.strict_yaml import YamlError
 
 
@@ -38,8 +39,12 @@ def run(
         Literal["auto", "alsa", "jack", "none"] | None, typer.Option(help="Where MIDI comes from.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    backend: Annotated[
+        Backend | None, typer.Option(help="What runs the network; auto is graph on a GPU where it works, else eager.")
+    ] = None,
     depth: Annotated[
-        int | None, typer.Option(help="Slots in flight: more is a higher rate, fewer a faster tick.")
+        str | None,
+        typer.Option(help="Slots in flight, 1 to 8: more is a higher rate, fewer a faster tick; auto measures both."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps of each result.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of a tick.")] = None,
@@ -66,7 +71,8 @@ def run(
             "prompt_a": prompt_a,
             "prompt_b": prompt_b,
             "device": device,
-            "depth": depth,
+            "backend": backend,
+            "depth": int(depth) if depth and depth.isdecimal() else depth,
             "steps": steps,
             "threads": threads,
         },

@@ -17,7 +17,7 @@ from demond.knobs import CURVES, UnknownKnobError, read_number
 from demond.osc.codec import Argument
 from demond.osc.namespace import FIELDS
 from demond.osc.settings import OFF
-from demond.session import CURVE_LIMIT, SLOTS, curve_range
+from demond.session import AUTO, CURVE_LIMIT, SLOTS, curve_range
 
 Nothing = Annotated[bool, typer.Option("--none", help="Take it away again.")]
 File = Annotated[str | None, typer.Argument(help="A file; without it, the present one is told.")]
@@ -131,13 +131,21 @@ def steps(
 
 
 def depth(
-    count: Annotated[int | None, typer.Argument(help="Without it, the present number is told.")] = None,
+    count: Annotated[str | None, typer.Argument(help="1 to 8, or auto; without it, the present one is told.")] = None,
     host: Host = HOST,
     port: Port = PORT,
     as_json: Json = False,
 ) -> None:
-    """Set the slots in flight: more is a higher rate of results, fewer a faster tick."""
-    _number(Client(host, port), "/demond/depth", count, as_json)
+    """Set the slots in flight: more is a higher rate of results, fewer a faster tick; auto is what suits here."""
+    client = Client(host, port)
+    if count is not None:
+        _change(client, as_json, ("/demond/depth", (count if count == AUTO else _read(count),)))
+        return
+    [told] = _told(client, "/demond/depth")
+    if as_json:
+        print_json(told)
+    else:
+        out.print(told)
 
 
 def context(

@@ -16,6 +16,7 @@ from demond.knobs import KnobValueError
 from demond.osc.codec import Argument, OscError
 from demond.osc.namespace import Target, number, whole
 from demond.session import (
+    AUTO,
     CURVE_LIMIT,
     TEXT_LIMIT,
     Prompt,
@@ -100,7 +101,8 @@ def setting_of(target: Target, arguments: Arguments, session: Session) -> Settin
             case ("steps",):
                 return SetSteps(count=whole(address, _one(address, arguments)))
             case ("depth",):
-                return SetDepth(count=whole(address, _one(address, arguments)))
+                value = _one(address, arguments)
+                return SetDepth(count=AUTO if value == AUTO else whole(address, value))
             case ("context",):
                 return SetContext(seconds=number(address, _one(address, arguments)))
             case (key,) if key in _PATHS:

@@ -139,8 +139,8 @@ TABLE: tuple[Entry, ...] = (
     Entry(
         "/demond/depth",
         Verb.SETTING,
-        f"i from 1 to {DEPTH_LIMIT}; none asks",
-        "Slots in flight: more is a higher rate of results, fewer a faster tick",
+        f"i from 1 to {DEPTH_LIMIT}, or s auto; none asks",
+        "Slots in flight: more is a higher rate of results, fewer a faster tick; auto is what suits the machine",
         *SLOW,
     ),
     Entry(

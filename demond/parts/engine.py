@@ -26,7 +26,7 @@ from demond.messages import (
 )
 from demond.parts import Surroundings
 from demond.parts._requests import Requests
-from demond.paths import cache_dir
+from demond.paths import cache_dir, engines_dir, paces_file
 from demond.session import Session, Setting
 from demond.supervisor import Child, Plan
 
@@ -147,7 +147,11 @@ class EnginePart:
                 trace=names.trace,
                 device=engine.device,
                 threads=engine.threads,
+                backend=engine.backend,
+                engines=str(engine.engine_folder or engines_dir()),
                 cache=str(engine.cache or cache_dir()),
+                paces=str(paces_file()),
+                knob_ms=engine.knob_ms,
                 settings=self._requests.played.settings,
             )
         )
@@ -174,7 +178,10 @@ class EnginePart:
 
     def _take_ready(self, message: Ready) -> None:
         """It was started with what the last one played; what was asked for since, it is told now."""
-        first, self.ready = self.ready is None, message
+        first = self.ready is None
+        if message.advice and (self.ready is None or self.ready.advice != message.advice):
+            self._reports.note(message.advice)
+        self.ready = message
         if self.state == "loading":
             self.state = "ready"
             self._send()

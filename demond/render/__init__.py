@@ -25,7 +25,7 @@ from demond.engine_process import knobs_of
 from demond.engine_session import open_session
 from demond.knob_table import KnobState
 from demond.knobs import KNOBS, Kind, knob
-from demond.paths import cache_dir
+from demond.paths import cache_dir, engines_dir
 from demond.session import LONGEST_SECONDS, Prompt
 
 RATE = 48_000
@@ -113,7 +113,13 @@ def write(piece: Piece, out: Path, progress: Callable[[str, float], None] = lamb
     state = _state(piece.knobs)
     engine = piece.engine
     session = open_session(
-        engine.session().settings, engine.device, engine.threads, engine.cache or cache_dir(), progress
+        engine.session().settings,
+        engine.device,
+        engine.threads,
+        engine.cache or cache_dir(),
+        progress,
+        engine.backend,
+        engine.engine_folder or engines_dir(),
     )
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:

@@ -13,7 +13,8 @@ from demond import render
 from demond.config import Engine
 from demond.engine_session import REFUSALS
 from demond.knobs import KnobValueError, UnknownKnobError, knob, read_number
-from demond.session import Prompt
+from demond.messages import Backend
+from demond.session import DEPTH, Prompt
 from demond.strict_yaml import YamlError, validate
 
 INSIDE = "inside"
@@ -66,7 +67,10 @@ def main(
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="A model folder; without it, the model inside.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = _DEFAULTS.device,
-    depth: Annotated[int, typer.Option(help="Slots in flight.")] = _DEFAULTS.depth,
+    backend: Annotated[
+        Backend, typer.Option(help="What runs the network; auto is graph on a GPU where it works, else eager.")
+    ] = _DEFAULTS.backend,
+    depth: Annotated[int, typer.Option(help="Slots in flight.")] = DEPTH,
     steps: Annotated[int, typer.Option(help="Denoising steps of each result.")] = _DEFAULTS.steps,
     context: Annotated[float, typer.Option(help="Seconds of the loop that a slot covers; 0 is all.")] = 0.0,
     threads: Annotated[int | None, typer.Option(help="CPU threads of a tick.")] = None,
@@ -92,6 +96,7 @@ def main(
         "curves": dict(_curve(each) for each in curve or []),
         "checkpoint": checkpoint,
         "device": device,
+        "backend": backend,
         "depth": depth,
         "steps": steps,
         "context": context,

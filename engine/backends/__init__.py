@@ -8,10 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+
+Name = Literal["auto", "eager", "graph", "graph-fp8", "tensorrt"]
+"""What a user may ask for; `auto` is the fastest that is exact and needs nothing built ahead; see
+`engine.backends.choose`.
+"""
+
+
+class BackendError(RuntimeError):
+    """The backend cannot run here. What the user can do: choose another, or what the message says."""
+
+
+class BackendRangeError(BackendError):
+    """The backend was not made for sizes or weights like these. What to do: ask for others, or build anew."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +54,7 @@ class Backend(Protocol):
         `length` condition tokens.
 
         Builds tables, compiles, captures, runs once: whatever would make the first tick slow. May be called again
-        when the geometry changes; returns when the next tick will be as fast as any.
+        when the geometry changes; returns when the next tick will be as fast as any. Raises :class:`BackendError`.
         """
 
     def retuned(self, tensors: Mapping[str, Tensor]) -> Backend:

@@ -18,6 +18,7 @@ from torch import Tensor
 from engine.backends import Side
 from engine.geometry import CHANNELS
 from engine.model.dit import DiT
+from engine.threads import settle
 
 _ROWS_KEPT = 1024
 """Modulation rows kept, one per time that was asked for; a moving fader asks for new ones every tick."""
@@ -40,7 +41,7 @@ class EagerBackend:
         self._sides: tuple[Side, ...] = ()
         self._tensors: tuple[Tensor, Tensor, Tensor | None]
         self._rows: dict[float, Tensor] = {}
-        self._pool = ThreadPoolExecutor(threads, "row", torch.set_flush_denormal, (True,)) if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads, "row", settle) if threads > 1 else None
 
     @torch.inference_mode()
     def prepare(self, batch: int, frames: int, length: int) -> None:
@@ -85,12 +86,20 @@ class EagerBackend:
 
     def _at_once(self, x: Tensor, rows: Tensor, sides: Sequence[Side]) -> Tensor:
         batch = len(x)
-        short = -batch % self._batch
+        short = min(-batch % self._batch, max(self.most - batch, 0))
         if short:  # rows of zeros, which nobody reads
             x, rows = (F.pad(y, (0, 0, 0, 0, 0, short)) for y in (x, rows))
         context, kv, mask = self._together((*sides, *[sides[0]] * short))
+        return self._forward(x, rows, context, kv, mask)[:batch].float().clone()
+
+    def _forward(self, x: Tensor, rows: Tensor, context: Tensor, kv: Tensor, mask: Tensor | None) -> Tensor:
+        """The network, as `DiT.forward`."""
         v: Tensor = self.model(x, rows, context, kv, mask)
-        return v[:batch].float().clone()
+        return v
+
+    def _padded(self, length: int) -> int:
+        """Tokens to which the longest condition of a batch is padded."""
+        return -(-length // _LENGTH_STEP) * _LENGTH_STEP
 
     def _together(self, sides: tuple[Side, ...]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Context [R,T,128], keys and values [layers,2,R,K,L,D] and mask [R,L] of all rows, kept while they stay.
@@ -99,7 +108,7 @@ class EagerBackend:
         """
         if self._sides != sides:
             lengths = [side.kv.shape[4] for side in sides]
-            padded = -(-max(lengths) // _LENGTH_STEP) * _LENGTH_STEP
+            padded = self._padded(max(lengths))
             mask = torch.zeros(len(sides), padded)
             for row, length in enumerate(lengths):
                 mask[row, length:] = -torch.inf

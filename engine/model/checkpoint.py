@@ -8,18 +8,20 @@ no file outside the folder.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from engine.model.dit import DiT, Sizes
+from engine.recent import content_of
 
 Progress = Callable[[str, float], None]
 """Called with a stage of loading and the share (0–1) of it that is done."""
@@ -258,3 +260,18 @@ def load_transformer(
     state = {n: t.to(device, keep if n.startswith("time_embed") else dtype) for n, t in tensors.items()}
     model.load_state_dict(state, assign=True)
     return model.eval().requires_grad_(False)
+
+
+class Weighted(Protocol):
+    """What has weights by name."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """As of torch's modules."""
+
+
+def weights_of(module: Weighted) -> str:
+    """What tells the weights of `module` from others: SHA-256 of their names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode() + content_of(tensor))
+    return digest.hexdigest()

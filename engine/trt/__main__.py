@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-from engine import CheckpointError, embedded
+from engine import CheckpointError, PromptError, embedded
 from engine.trt.build import DEFAULT_RANGES, build, installed_tensorrt, need_modules
 from engine.trt.export import OPSET, export
 from engine.trt.files import (
@@ -24,17 +26,22 @@ from engine.trt.files import (
     Built,
     EngineFileError,
     Exported,
+    Library,
+    Method,
     Part,
     Precision,
+    Quantised,
     Range,
     find_exports,
     read_engine,
     record_of,
 )
 from engine.trt.graphs import GraphError, load_graph
+from engine.trt.latents import PROMPTS, prompt_diverse
+from engine.trt.profile import profile
 
 BUILT_IN = "built-in"
-REFUSALS = (CheckpointError, EngineFileError, GraphError)
+REFUSALS = (CheckpointError, EngineFileError, GraphError, PromptError)
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -59,22 +66,50 @@ def export_command(
         Precision, typer.Option(help="Of matrix products, convolutions and attention.")
     ] = Precision.FP16,
     opset: Annotated[int, typer.Option(min=18, max=23, help="Of ONNX.")] = OPSET,
+    ranges: Annotated[Method, typer.Option(help="How ranges of INT8 are chosen.")] = Method.PERCENTILE,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Of music to measure ranges of INT8 with; else twelve of all kinds.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where that music is made: cpu, cuda or cuda:N.")] = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Write the network and the VAE as ONNX, and hold each against torch."""
+    """Write the network and the VAE as ONNX, and hold each against torch. INT8 is for the VAE's decoder alone."""
+    place = _place(device)
     name = BUILT_IN if checkpoint is None else checkpoint.resolve().name
     done = []
     with _refused(), _bars() as move:
         need_modules("onnx", "onnxscript", "onnxruntime")
-        for each in part or list(Part):
+        small = precision == Precision.INT8
+        for each in part or ([Part.DECODER] if small else list(Part)):
             graph = load_graph(checkpoint or embedded.CHECKPOINT, each, precision, move)
+            music = prompt_diverse(checkpoint, prompt or PROMPTS, place, move) if small else None
             target = folder / name / f"{each}-{precision}"
-            done.append((target, export(graph, target, str(checkpoint or BUILT_IN), opset, move)))
+            done.append((target, export(graph, target, str(checkpoint or BUILT_IN), opset, move, music, ranges)))
     if as_json:
         _print_json([{"folder": str(target), **record.model_dump(mode="json")} for target, record in done])
     for target, record in [] if as_json else done:
         worst = max(case.error for case in record.checked)
         _say(f"{target}: differs from torch by {worst:.1e} at most, {record.tolerance:g} is let through")
+        if record.quantised is not None:
+            _say(f"  {_cost(record.quantised)}")
+
+
+def _place(name: str) -> torch.device:
+    try:
+        place = torch.device(name)
+    except RuntimeError:
+        raise typer.BadParameter(f"{name!r}: write cpu, cuda or cuda:N", param_hint="--device") from None
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise typer.BadParameter("no CUDA device was found; write cpu", param_hint="--device")
+    return place
+
+
+def _cost(known: Quantised) -> str:
+    """What INT8 costs, in words."""
+    return (
+        f"{known.layers} layers in INT8, ranges by {known.method} over music of {len(known.prompts)} prompts: "
+        f"{min(known.snr_db):.1f} dB over its error at worst, spectra {max(known.spectral_db):.2f} dB apart at most"
+    )
 
 
 @app.command("build")
@@ -87,6 +122,12 @@ def build_command(
     batch: Annotated[str | None, typer.Option(help="Rows: least,usual,most, or one number.")] = None,
     frames: Annotated[str | None, typer.Option(help="Latent frames (25 a second), likewise.")] = None,
     length: Annotated[str | None, typer.Option(help="Condition tokens, likewise.")] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="So that LoRAs can be played; needs such a GPU here, and runs slower.")
+    ] = False,
+    library: Annotated[
+        Library, typer.Option(help="tensorrt is for data-centre GPUs; it needs that GPU here, and was not tried.")
+    ] = Library.RTX,
     as_json: Json = False,
 ) -> None:
     """Build engines of graphs; it needs no GPU. What is not said is chosen for 10 s, depth 4, writes of 0.4 s."""
@@ -99,7 +140,7 @@ def build_command(
             # Of several graphs, a dimension is of those that have it.
             names = DEFAULT_RANGES[Exported.read(each / EXPORTED).part]
             own = {name: span for name, span in ranges.items() if len(found) == 1 or name in names}
-            done += [build(each, target, own, move) for target in capability]
+            done += [build(each, target, own, refit, move, library) for target in capability]
     if as_json:
         _print_json([{"file": str(path), **built.model_dump(mode="json")} for path, built in done])
     for path, built in [] if as_json else done:
@@ -126,13 +167,14 @@ def verify(
         files = _engines(engines)
         for path in files:
             try:
-                part = Built.read(record_of(path)).part
+                known_engine = Built.read(record_of(path))
+                part = known_engine.part
                 if checkpoint is not None and part not in known:
                     root = embedded.CHECKPOINT if str(checkpoint) == BUILT_IN else checkpoint
                     known[part] = load_graph(root, part, Precision.FP32).weights
                 read_engine(
                     path,
-                    tensorrt=installed_tensorrt(),
+                    tensorrt=installed_tensorrt(known_engine.library),
                     capability=capability,
                     weights=known.get(part),
                     sizes=sizes,
@@ -146,6 +188,54 @@ def verify(
         _say(f"{each['file']}: fits" if each["ok"] else each["message"])
     if not all(each["ok"] for each in told):
         raise typer.Exit(1)
+
+
+@app.command("profile")
+def profile_command(
+    engines: Annotated[list[Path], typer.Argument(help="Engine files, or folders of them.")],
+    times: Annotated[
+        bool, typer.Option("--times", help="Run them and time their layers; on the GPU that they were built for.")
+    ] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="List every layer, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what engines are made of: layers by kind, with the work of each and the bytes it moves."""
+    told: list[dict[str, Any]] = []
+    with _refused():
+        for path in _engines(engines):
+            total, each = profile(path, times)
+            listed = [{"name": one.name, "kind": one.kind, "bytes": one.traffic, "nodes": one.nodes} for one in each]
+            told.append({"file": str(path), **total.model_dump(mode="json"), "list": listed if layers else []})
+    if as_json:
+        _print_json(told)
+    for known in [] if as_json else told:
+        _say_profile(known)
+
+
+def _say_profile(known: dict[str, Any]) -> None:
+    _say(f"{known['file']}: {known['flops'] / 1e9:.3g} GFLOP at its usual shapes")
+    table = Table("kind", "layers", "GFLOP", "share", "MB moved", "ms", box=None, header_style="bold")
+    for row in known["rows"]:
+        moved, took = row["bytes"], row["milliseconds"]
+        table.add_row(
+            row["kind"],
+            str(len(row["layers"])),
+            f"{row['flops'] / 1e9:.3g}",
+            f"{row['flops'] / max(known['flops'], 1):.0%}",
+            "open" if moved is None else f"{moved / 1e6:.3g}",
+            "" if took is None else f"{took:.3f}",
+        )
+    out.print(table)
+    opaque = [name for row in known["rows"] if row["kind"] == "opaque" for name in row["layers"]]
+    for what, names in (
+        ("layers of a kind that is not known", opaque),
+        ("work that no layer says it does", list(known["unplaced"])),
+        ("timed, but not listed", list(known["unlisted"])),
+    ):
+        if names:
+            _say(f"  {what}: {', '.join(names)}")
+    for each in known["list"]:
+        _say(f"  {each['kind']:<12} {each['name']}: {', '.join(each['nodes'])}")
 
 
 @app.command("list")
@@ -172,6 +262,8 @@ def list_command(folder: Folder, as_json: Json = False) -> None:
     for known in told:
         worst = max(case["error"] for case in known["checked"])
         _say(f"{known['folder']}: {known['checkpoint']}, opset {known['opset']}, within {worst:.1e} of torch")
+        if known["quantised"] is not None:
+            _say(f"  {_cost(Quantised.model_validate(known['quantised']))}")
         for built in known["engines"]:
             spans = ", ".join(f"{name} {'-'.join(map(str, span))}" for name, span in built["ranges"].items())
             _say(

@@ -16,11 +16,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from engine.model.checkpoint import Progress
+from engine.trt import layers
 from engine.trt.files import (
     EXPORTED,
     GRAPH,
@@ -29,6 +33,7 @@ from engine.trt.files import (
     Built,
     EngineFileError,
     Exported,
+    Library,
     Part,
     Range,
     digest_of,
@@ -47,10 +52,10 @@ _SAID = 400
 """Characters of a library's complaint that are passed on."""
 
 
-def installed_tensorrt() -> str | None:
+def installed_tensorrt(library: str = "tensorrt_rtx") -> str | None:
     """The library and its version as `Built` names them, or none."""
     try:
-        return f"tensorrt_rtx {version('tensorrt_rtx')}"
+        return f"{library} {version(library)}"
     except PackageNotFoundError:
         return None
 
@@ -69,15 +74,20 @@ def build(
     folder: Path,
     capability: str,
     ranges: Mapping[str, Range] | None = None,
+    refit: bool = False,
     progress: Progress = lambda stage, share: None,
+    library: Library = Library.RTX,
 ) -> tuple[Path, Built]:
     """Builds the graph in `folder` for GPUs of `capability`, such as 8.9; `ranges` replace :data:`DEFAULT_RANGES`.
 
-    Returns the engine's file, which lies in `folder` with its metadata beside it. Raises :class:`EngineFileError`.
+    One that is to `refit` can take a LoRA, and needs such a GPU to be built; so does any by TensorRT proper. Returns
+    the engine's file, which lies in `folder` with its metadata and the list of its layers beside it. Raises
+    :class:`EngineFileError`.
     """
     exported = Exported.read(folder / EXPORTED)
     if digest_of(folder / GRAPH) != exported.graph:
         raise EngineFileError(f"{folder / GRAPH} is not the graph that was exported; `demond engine export` it again")
+    _need_library(library, capability)
     spans = _ranges(exported, ranges or {})
     profile = {
         name: tuple(
@@ -86,16 +96,25 @@ def build(
         for name, value in exported.inputs.items()
     }
     engine = (
-        folder / f"sm{capability.replace('.', '')}_{'_'.join(_short(n, span) for n, span in spans.items())}{SUFFIX}"
+        folder / f"sm{capability.replace('.', '')}_{'_'.join(_short(n, span) for n, span in spans.items())}"
+        f"{'_refit' if refit else ''}{'' if library == Library.RTX else f'_{library}'}{SUFFIX}"
     )
     part = engine.with_name(f".{engine.name}.{os.getpid()}.part")
     stage = f"building {exported.part} for {capability}"
     try:
         progress(stage, 0.0)
         told = _run(
-            {"graph": str(folder / GRAPH), "engine": str(part), "capability": capability, "profile": profile},
+            {
+                "graph": str(folder / GRAPH),
+                "engine": str(part),
+                "capability": capability,
+                "profile": profile,
+                "refit": refit,
+                "library": library,
+            },
             lambda share: progress(stage, share),
         )
+        listed = told.pop("layers")
         built = Built(
             demond=own_version(),
             capability=capability,
@@ -107,11 +126,13 @@ def build(
             engine=digest_of(part),
             size=part.stat().st_size,
             ranges=spans,
+            refit=refit,
             profile=profile,  # type: ignore[arg-type]
             **told,
         )
         record_of(engine).unlink(missing_ok=True)  # an engine without its metadata is refused, never believed
         part.replace(engine)
+        _keep_layers(engine, built, listed)
         built.write(record_of(engine))
         progress(stage, 1.0)
     except OSError as error:
@@ -119,6 +140,31 @@ def build(
     finally:
         part.unlink(missing_ok=True)
     return engine, built
+
+
+def _need_library(library: Library, capability: str) -> None:
+    """TensorRT proper is none of demond's dependencies, and builds for the GPU that is there."""
+    if library == Library.RTX:
+        need_modules(library, "polygraphy")
+        return
+    if importlib.util.find_spec(library) is None:
+        raise EngineFileError("TensorRT proper is not here; install NVIDIA's tensorrt, or leave out --library")
+    here = own_capability()
+    if here != capability:
+        raise EngineFileError(f"TensorRT builds for the GPU that is there, of {here or 'none'}, not for {capability}")
+
+
+def own_capability() -> str | None:
+    """The compute capability of the GPU that is there, such as 9.0."""
+    return "{}.{}".format(*torch.cuda.get_device_capability()) if torch.cuda.is_available() else None
+
+
+def _keep_layers(engine: Path, built: Built, listed: str | None) -> None:
+    """Writes the list of layers beside the engine, or none when this TensorRT tells it in words of its own."""
+    path = layers.listing_of(engine)
+    path.unlink(missing_ok=True)
+    with suppress(ValueError):
+        layers.Listing(engine=built.engine, layers=layers.parse(listed or "")).write(path)
 
 
 def _ranges(exported: Exported, given: Mapping[str, Range]) -> dict[str, Range]:
@@ -146,7 +192,6 @@ def _run(wanted: Mapping[str, Any], progress: Callable[[float], None]) -> dict[s
     """What the builder tells of the engine that it wrote. Raises :class:`EngineFileError`."""
     program = Path(__file__).with_name("_builder.py")
     told: dict[str, Any] = {}
-    need_modules("tensorrt_rtx", "polygraphy")
     with (
         tempfile.TemporaryFile("w+") as question,
         tempfile.TemporaryFile("w+", errors="replace") as complaints,
@@ -173,7 +218,10 @@ def _run(wanted: Mapping[str, Any], progress: Callable[[float], None]) -> dict[s
             return dict(told["built"])
         complaints.seek(0)
         said = _complaint(complaints.read()) or told.get("error") or f"it ended with status {process.returncode}"
-    raise EngineFileError(f"TensorRT cannot build this engine: {said[:_SAID]}")
+    needs = (
+        "an engine that LoRAs can be played with is built on a machine with such a GPU; " if wanted["refit"] else ""
+    )
+    raise EngineFileError(f"TensorRT cannot build this engine: {needs}{said[:_SAID]}")
 
 
 def _complaint(text: str) -> str:

@@ -11,7 +11,8 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,22 @@ import torch
 from torch import Tensor
 
 from engine.model.checkpoint import Progress
-from engine.trt.check import TOLERANCE, check
-from engine.trt.files import EXPORTED, GRAPH, WEIGHTS, EngineFileError, Exported, Value, digest_of, own_version
-from engine.trt.graphs import Dimension, Graph
+from engine.trt.check import TOLERANCE, check, session_of
+from engine.trt.files import (
+    EXPORTED,
+    GRAPH,
+    WEIGHTS,
+    EngineFileError,
+    Exported,
+    Method,
+    Precision,
+    Quantised,
+    Value,
+    digest_of,
+    own_version,
+)
+from engine.trt.graphs import Dimension, Graph, GraphError
+from engine.trt.quantize import Music, calibrate, layers_of, quantise, signal_to_noise, spectral_distance
 
 OPSET = 20
 """Of ONNX. From 23 on there are operators for attention and norms, which not every TensorRT reads."""
@@ -35,18 +49,27 @@ def export(
     checkpoint: str,
     opset: int = OPSET,
     progress: Progress = lambda stage, share: None,
+    music: Music | None = None,
+    method: Method = Method.PERCENTILE,
 ) -> Exported:
     """Writes `graph` into `folder`, in place of what is there, engines included, once the check has passed.
 
-    `checkpoint` is told in the metadata. Raises `GraphError` when the graph differs from torch, and
-    :class:`EngineFileError` when the folder cannot be written; the old files then stay.
+    `checkpoint` is told in the metadata. One in INT8 needs `music`, over which `method` chooses the ranges. Raises
+    `GraphError` when the graph differs from torch, and :class:`EngineFileError` when the folder cannot be written;
+    the old files then stay.
     """
+    scales: dict[str, float] = {}
+    if graph.precision == Precision.INT8:
+        if music is None:
+            raise GraphError("INT8 needs music to measure the ranges of its layers with")
+        scales = calibrate(graph.module, music.measured, method, lambda share: progress("measuring ranges", share))
+        graph = replace(graph, sample=_pieces(music))
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
         part.mkdir(parents=True)
         progress(f"exporting {graph.part}", 0.0)
         example = graph.sample(_BATCH, _STEPS * graph.step, _LENGTH)
-        _write(graph, example, part / GRAPH, opset)
+        _write(graph, example, part / GRAPH, opset, scales)
         progress(f"exporting {graph.part}", 1.0)
         types = [str(tensor.dtype).removeprefix("torch.") for tensor in example]
         record = Exported(
@@ -66,6 +89,7 @@ def export(
             outputs={name: Value(shape=list(shape), dtype="float32") for name, shape in graph.outputs.items()},
             tolerance=TOLERANCE[graph.precision],
             checked=check(graph, part / GRAPH, lambda share: progress(f"checking {graph.part}", share)),
+            quantised=_judge(graph, part / GRAPH, music, method) if music and scales else None,
         )
         record.write(part / EXPORTED)
         if folder.exists():
@@ -78,12 +102,43 @@ def export(
     return record
 
 
-def _write(graph: Graph, example: tuple[Tensor, ...], path: Path, opset: int) -> None:
-    """Traces, folds and saves, the weights in a file of their own."""
+def _pieces(music: Music) -> Callable[[int, int, int], tuple[Tensor, ...]]:
+    """Inputs of a decoder for the check: music, since noise is none that the ranges were made for."""
+
+    def sample(batch: int, frames: int, length: int) -> tuple[Tensor, ...]:
+        middle = [piece[(len(piece) - frames) // 2 :][:frames] for piece in music.judged]
+        return (torch.stack([middle[row % len(middle)] for row in range(batch)]),)
+
+    return sample
+
+
+def _judge(graph: Graph, path: Path, music: Music, method: Method) -> Quantised:
+    """What INT8 costs, by ONNX Runtime over whole pieces that no range was measured with."""
+    session = session_of(path, graph.precision)
+    pairs = []
+    for piece in music.judged:
+        (made,) = session.run(None, {name: piece[None].numpy() for name in graph.inputs})
+        pairs.append((torch.from_numpy(made)[0], graph.reference(piece[None])[0]))
+    own, kept = layers_of(graph.module)
+    return Quantised(
+        method=method,
+        prompts=list(music.prompts),
+        layers=len(own),
+        kept=kept,
+        snr_db=[round(signal_to_noise(*pair), 2) for pair in pairs],
+        spectral_db=[round(spectral_distance(*pair), 2) for pair in pairs],
+    )
+
+
+def _write(
+    graph: Graph, example: tuple[Tensor, ...], path: Path, opset: int, scales: Mapping[str, float] | None = None
+) -> None:
+    """Traces, folds, quantises and saves, the weights in a file of their own."""
     import onnx_ir as ir
 
     model = _trace(graph, example, opset)
     _fold(model)
+    quantise(model, scales or {})
     ir.save(model, path, external_data=WEIGHTS)
 
 

@@ -35,6 +35,27 @@ class Precision(StrEnum):
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
+    INT8 = "int8"
+    """With explicit quantisation, all else in fp32; of a VAE's decoder alone (`engine.trt.quantize`)."""
+
+
+class Library(StrEnum):
+    """What builds an engine and runs it: the name of its module."""
+
+    RTX = "tensorrt_rtx"
+    """TensorRT for RTX: no GPU is needed to build, and engines are for GeForce and RTX cards."""
+    PROPER = "tensorrt"
+
+
+class Method(StrEnum):
+    """How the range of a layer's input in INT8 is chosen from what was seen."""
+
+    MAX = "max"
+    """The largest value: nothing is clipped."""
+    PERCENTILE = "percentile"
+    """The value that 99.99 % of all stay below."""
+    ENTROPY = "entropy"
+    """That of the least Kullback-Leibler divergence of the quantised values from those that were."""
 
 
 Range = tuple[int, int, int]
@@ -45,7 +66,13 @@ class EngineFileError(Exception):
     """A graph or an engine cannot be used. What the user can do is in the message."""
 
 
-class _Record(BaseModel):
+class EngineRangeError(EngineFileError):
+    """An engine was not built for such sizes, or for a change of its weights."""
+
+
+class Record(BaseModel):
+    """One JSON file."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
     format: Literal[1] = 1
 
@@ -86,7 +113,24 @@ class Case(BaseModel):
     """Largest absolute difference."""
 
 
-class Exported(_Record):
+class Quantised(BaseModel):
+    """How a graph was quantised, and what it costs in sound."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    method: Method
+    prompts: list[str]
+    """Whose music the ranges were measured with."""
+    layers: int
+    """In INT8."""
+    kept: list[str]
+    """Layers that were left in fp32, by the names of their weights."""
+    snr_db: list[float] = Field(min_length=1)
+    """Of each piece that no range was measured with: its power over that of the difference from fp32."""
+    spectral_db: list[float]
+    """Of each, the log-spectral distance from fp32."""
+
+
+class Exported(Record):
     """What is known of a graph."""
 
     demond: str
@@ -105,9 +149,10 @@ class Exported(_Record):
     outputs: dict[str, Value]
     tolerance: float
     checked: list[Case] = Field(min_length=1)
+    quantised: Quantised | None = None
 
 
-class Built(_Record):
+class Built(Record):
     """What is known of an engine."""
 
     demond: str
@@ -127,11 +172,18 @@ class Built(_Record):
     """How long the build took."""
     ranges: dict[str, Range]
     """Of `batch`, `frames` and `length`, as far as the graph has them."""
+    refit: bool = False
+    """Whether its weights can be changed once it is loaded."""
     profile: dict[str, tuple[list[int], list[int], list[int]]]
     """Least, usual and largest shape of each input."""
     inputs: dict[str, Value]
     outputs: dict[str, Value]
     """Names, shapes (-1 is free) and types as the TensorRT network had them."""
+
+    @property
+    def library(self) -> str:
+        """The module that runs it: `tensorrt_rtx` or `tensorrt`."""
+        return self.tensorrt.partition(" ")[0]
 
 
 def dimension(size: int | str, sizes: Mapping[str, int]) -> int:
@@ -193,15 +245,23 @@ def read_engine(
         )
     if weights is not None and weights != built.weights:
         raise EngineFileError(f"{path} was built of other weights than those of this checkpoint; export and {again}")
-    for name, size in (sizes or {}).items():
+    if sizes is not None:
+        check_sizes(path, built, sizes)
+    return data, built
+
+
+def check_sizes(path: Path, built: Built, sizes: Mapping[str, int]) -> None:
+    """Raises :class:`EngineRangeError` for `batch`, `frames` or `length` that the engine in `path` does not take."""
+    for name, size in sizes.items():
         least, _, most = built.ranges.get(name, (0, 0, 0))
         if name in built.ranges and not least <= size <= most:
-            raise EngineFileError(f"{path} takes {least} to {most} {WORDS[name]}, not {size}; {again}")
-    if sizes and sizes.get("frames", 0) % built.frames_step:
-        raise EngineFileError(
+            raise EngineRangeError(
+                f"{path} takes {least} to {most} {WORDS[name]}, not {size}; build it again with `demond engine build`"
+            )
+    if sizes.get("frames", 0) % built.frames_step:
+        raise EngineRangeError(
             f"{path} takes latent frames in multiples of {built.frames_step}, not {sizes['frames']}"
         )
-    return data, built
 
 
 WORDS = {"batch": "rows in a batch", "frames": "latent frames", "length": "condition tokens"}

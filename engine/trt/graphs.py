@@ -11,7 +11,6 @@ residual stream and all else between stay in fp32: a pure fp16 trunk overflows i
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +21,18 @@ from torch import Tensor, nn
 
 from engine.embedded.vae import _LOG, _RAW, StftVae, limited, mid_side
 from engine.geometry import CHANNELS, HOP
-from engine.model.checkpoint import Progress, load_transformer
+from engine.model.checkpoint import Progress, load_transformer, weights_of
 from engine.model.dit import DiT
-from engine.recent import content_of
 from engine.trt.files import Part, Precision
 from engine.vae import OobleckVae, Vae, load_vae
 
-DTYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
+DTYPES = {
+    Precision.FP32: torch.float32,
+    Precision.FP16: torch.float16,
+    Precision.BF16: torch.bfloat16,
+    Precision.INT8: torch.float32,
+}
+"""Of matrix products and convolutions as torch traces them; INT8 is put into the graph afterwards."""
 
 Dimension = int | str
 """A number, or `batch`, `frames` or `length`, or a multiple of one such as `1920*frames`."""
@@ -67,7 +71,12 @@ def load_graph(root: Path, part: Part, precision: Precision, progress: Progress 
 
 
 def dit_graph(model: DiT, precision: Precision) -> Graph:
-    """The forward of `model`, which is in fp32: what `DiT.forward` computes, mask included."""
+    """The forward of `model`, which is in fp32: what `DiT.forward` computes, mask included.
+
+    Raises :class:`GraphError`.
+    """
+    if precision == Precision.INT8:
+        raise GraphError("INT8 is for the decoder of a VAE; the network is exported in fp32, fp16 or bf16")
     s = model.sizes
     grid = (
         precision == Precision.BF16
@@ -106,7 +115,7 @@ def dit_graph(model: DiT, precision: Precision) -> Graph:
         s.patch_size,
         sample,
         run,
-        _hash(model),
+        weights_of(model),
     )
 
 
@@ -114,6 +123,8 @@ def vae_graph(vae: Vae, part: Part, precision: Precision) -> Graph:
     """A half of `vae`, which is in fp32: `decoder` or `encoder`. Raises :class:`GraphError`."""
     if precision == Precision.BF16:
         raise GraphError("TensorRT has no transposed convolution in bf16; a VAE is exported in fp32 or fp16")
+    if precision == Precision.INT8 and part != Part.DECODER:
+        raise GraphError("INT8 is for the decoder of a VAE; its encoder is exported in fp32 or fp16")
     kinds: dict[tuple[type, Part], Callable[[Any], nn.Module]] = {
         (StftVae, Part.DECODER): StftDecoder,
         (StftVae, Part.ENCODER): StftEncoder,
@@ -146,7 +157,7 @@ def vae_graph(vae: Vae, part: Part, precision: Precision) -> Graph:
         1,
         sample,
         run,
-        _hash(vae),
+        weights_of(vae),
     )
 
 
@@ -323,13 +334,6 @@ def _twin(model: DiT, kind: type[Kind], bf16_grid: bool) -> Kind:
         twin = kind(model.sizes, bf16_grid=bf16_grid)
     twin.load_state_dict(model.state_dict(), assign=True)
     return twin.eval().requires_grad_(False)
-
-
-def _hash(module: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode() + content_of(tensor))
-    return digest.hexdigest()
 
 
 def _gaussian(seed: int, *shape: int) -> Tensor:

@@ -128,7 +128,7 @@ def test_in_one_bundle_the_last_of_two_wins_even_if_it_was_there_before() -> Non
         ("/demond/prompt/a/text", ("one", "two"), 400, "bad_args", "one argument"),
         ("/demond/prompt/a/text", ("x" * 5000,), 413, "too_large", "4096"),
         ("/demond/prompt/negative/bpm", (90,), 404, "unknown_address", "nothing listens"),
-        ("/demond/depth", (9,), 400, "bad_args", "at most 8"),
+        ("/demond/depth", (9,), 400, "bad_args", "1 to 8, or auto"),
         ("/demond/steps", (0,), 400, "bad_args", "at least 1"),
         ("/demond/context", (-1,), 400, "bad_args", "at least 0"),
         ("/demond/source", (7,), 400, "bad_args", "path"),

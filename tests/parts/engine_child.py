@@ -12,13 +12,15 @@ from demond.session import Session
 
 
 def ready(session: Session) -> Ready:
+    auto = session.depth == "auto"
     return Ready(
         model=session.path("timbre") or "none",
         backend="none",
         device="none",
         loop_seconds=1,
-        depth=session.depth or 0,
+        depth=3 if session.depth == "auto" else session.depth,
         steps=session.steps or 0,
+        advice="depth 3 was chosen" if auto else "",
     )
 
 

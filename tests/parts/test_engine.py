@@ -115,6 +115,22 @@ def test_what_is_asked_for_while_the_engine_loads_waits_for_it() -> None:
     play(scene)
 
 
+def test_a_depth_that_was_chosen_is_noted_once_with_its_reason_and_chosen_again_by_the_next_engine() -> None:
+    async def scene(at: Desk) -> None:
+        await at.ask(SetDepth(count="auto"))
+        assert at.notes == ["depth 3 was chosen"]
+        status = at.part.status(0)
+        assert (status["depth"], status["advice"]) == (3, "depth 3 was chosen")
+        await at.kill()
+        assert at.part.session.depth == "auto"
+        assert at.part.status(0)["depth"] == 3
+        await at.ask(SetDepth(count=2))
+        assert at.part.status(0)["advice"] == ""
+        assert at.notes == ["depth 3 was chosen"]
+
+    play(scene)
+
+
 def test_the_present_figures_of_the_engine_are_told_after_a_change() -> None:
     async def scene(at: Desk) -> None:
         await at.ask(SetDepth(count=7))

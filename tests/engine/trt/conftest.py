@@ -9,15 +9,27 @@ import pytest
 import torch
 from diffusers import AutoencoderOobleck
 from torch import nn
+from typer.testing import CliRunner
 
+from engine.trt.__main__ import app
+from engine.trt.build import build
 from engine.trt.export import export
-from engine.trt.files import Exported, Part, Precision
+from engine.trt.files import Built, Exported, Part, Precision
 from engine.trt.graphs import Graph, dit_graph, vae_graph
 from engine.vae import OobleckVae
 from tests.engine.parts import random_backend
 
+CAPABILITIES = ("8.6", "8.9", "12.0")
 
-def tiny_oobleck(part: Part, precision: Precision) -> Graph:
+
+def engine_command(*arguments: str, status: int = 0) -> str:
+    """What `demond engine` says, in this process: loading torch anew takes longer than most commands."""
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == status, done.output
+    return done.stdout if status == 0 else done.output
+
+
+def tiny_oobleck_vae() -> OobleckVae:
     """With two blocks instead of five: an export takes as long as a graph is."""
     with warnings.catch_warnings(), torch.random.fork_rng():
         warnings.simplefilter("ignore", FutureWarning)
@@ -31,7 +43,12 @@ def tiny_oobleck(part: Part, precision: Precision) -> Graph:
             audio_channels=2,
             sampling_rate=48_000,
         )
-    return vae_graph(OobleckVae(model.eval().requires_grad_(False)), part, precision)
+    return OobleckVae(model.eval().requires_grad_(False))
+
+
+def tiny_oobleck(part: Part, precision: Precision) -> Graph:
+    """A half of it."""
+    return vae_graph(tiny_oobleck_vae(), part, precision)
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +65,18 @@ def decoder() -> Graph:
 def exported_dit(dit: Graph, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported]:
     folder = tmp_path_factory.mktemp("graphs") / "tiny" / "dit-fp16"
     return folder, export(dit, folder, "tiny")
+
+
+@pytest.fixture(scope="session")
+def engines(exported_dit: tuple[Path, Exported]) -> dict[str, tuple[Path, Built]]:
+    """Of the tiny network, by compute capability."""
+    return {each: build(exported_dit[0], each) for each in CAPABILITIES}
+
+
+@pytest.fixture(scope="session")
+def one_shape(exported_dit: tuple[Path, Exported]) -> tuple[Path, Built]:
+    """An engine of the tiny network that leaves no size open."""
+    return build(exported_dit[0], "8.9", {"batch": (4, 4, 4), "length": (300, 300, 300)})
 
 
 @pytest.fixture(scope="session")

@@ -12,18 +12,11 @@ from pathlib import Path
 import pytest
 
 from engine.trt.build import build, installed_tensorrt
-from engine.trt.files import GRAPH, Built, EngineFileError, Exported, read_engine, record_of
-from tests.engine.trt.conftest import Graph
+from engine.trt.files import GRAPH, Built, EngineFileError, Exported, Library, check_sizes, read_engine, record_of
+from engine.trt.graphs import Graph
+from tests.engine.trt.conftest import CAPABILITIES, engine_command
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has a wheel for Linux on x86-64 alone")
-
-CAPABILITIES = ("8.6", "8.9", "12.0")
-
-
-@pytest.fixture(scope="module")
-def engines(exported_dit: tuple[Path, Exported]) -> dict[str, tuple[Path, Built]]:
-    """Of the tiny network, by compute capability."""
-    return {each: build(exported_dit[0], each) for each in CAPABILITIES}
 
 
 @pytest.fixture
@@ -98,11 +91,12 @@ def test_an_engine_that_does_not_fit_is_refused(engine: Path, asked: dict[str, o
         read_engine(engine, **asked)  # type: ignore[arg-type]
 
 
-def test_an_engine_of_the_network_takes_frames_in_pairs(exported_dit: tuple[Path, Exported]) -> None:
-    path, _ = build(exported_dit[0], "8.9", {"frames": (2, 250, 500)})
-    read_engine(path, sizes={"frames": 252})
+def test_an_engine_of_the_network_takes_frames_in_pairs(engines: dict[str, tuple[Path, Built]]) -> None:
+    path, built = engines["8.9"]
+    wide = built.model_copy(update={"ranges": {"frames": (2, 250, 500)}})
+    check_sizes(path, wide, {"frames": 252})
     with pytest.raises(EngineFileError, match="in multiples of 2, not 251"):
-        read_engine(path, sizes={"frames": 251})
+        check_sizes(path, wide, {"frames": 251})
 
 
 def test_a_damaged_engine_is_refused(engine: Path) -> None:
@@ -148,6 +142,21 @@ def test_a_graph_that_was_changed_is_not_built(exported_decoder: tuple[Path, Exp
         build(folder, "8.9")
 
 
+def test_tensorrt_proper_is_asked_for_and_needs_the_gpu_it_builds_for(
+    exported_dit: tuple[Path, Exported], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(EngineFileError, match="TensorRT proper is not here"):
+        build(exported_dit[0], "9.0", library=Library.PROPER)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    with pytest.raises(EngineFileError, match=r"the GPU that is there, of none, not for 9\.0"):
+        build(exported_dit[0], "9.0", library=Library.PROPER)
+
+
+def test_an_engine_for_loras_needs_a_gpu_to_be_built(exported_dit: tuple[Path, Exported]) -> None:
+    with pytest.raises(EngineFileError, match="that LoRAs can be played with is built on a machine with such a GPU"):
+        build(exported_dit[0], "8.9", refit=True)
+
+
 def demond(*arguments: str, status: int = 0) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "demond.cli", "engine", *arguments],
@@ -163,10 +172,10 @@ def demond(*arguments: str, status: int = 0) -> str:
 
 def test_the_commands_list_and_verify_what_was_built(engines: dict[str, tuple[Path, Built]]) -> None:
     path, built = engines["8.9"]
-    (known,) = json.loads(demond("list", "--folder", str(path.parent), "--json"))
+    (known,) = json.loads(engine_command("list", "--folder", str(path.parent), "--json"))
     assert {"file": path.name, **built.model_dump(mode="json")} in known["engines"]
-    assert "fits" in demond("verify", str(path), "--capability", "8.9", "--frames", "250")
-    assert "was built of other weights" in demond("verify", str(path), "--checkpoint", "built-in", status=1)
+    assert "fits" in engine_command("verify", str(path), "--capability", "8.9", "--frames", "250")
+    assert "was built of other weights" in engine_command("verify", str(path), "--checkpoint", "built-in", status=1)
 
 
 def test_a_command_that_finds_no_graph_says_how_to_make_one(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def relative(made: torch.Tensor, wanted: torch.Tensor) -> float:
     return ((made - wanted).norm() / wanted.norm()).item()
 
 
-@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16, Precision.BF16])
 @torch.inference_mode()
 def test_the_network_in_every_precision_is_the_engines_within_rounding(precision: Precision) -> None:
     graph = dit_graph(random_backend().model, precision)
@@ -38,7 +38,7 @@ def test_the_network_in_every_precision_is_the_engines_within_rounding(precision
 @torch.inference_mode()
 def test_batches_of_both_vaes_in_fp16_are_within_rounding(part: Part) -> None:
     for graph in (load_graph(embedded.CHECKPOINT, part, Precision.FP16), tiny_oobleck(part, Precision.FP16)):
-        given = graph.sample(2, 9, 1)
+        given = graph.sample(2, 3, 1)
         assert relative(graph.module(*given), graph.reference(*given)) <= TOLERANCE[Precision.FP16]
 
 

@@ -1,0 +1,158 @@
+"""The transformer of `engine.model.dit` arranged for a GPU: the same function of the same weights, fewer kernels.
+
+Called by the graph backend, which captures it. Between two matrix products of a block lies one kernel of
+`engine.model.kernels`. Sliding layers compute their band only; of a condition the padding is skipped. Matrices are
+in bf16, or in fp8 (e4m3) with a scale for every row of both factors; everything else is as in `engine.model.dit`,
+whose symbols are used here. Nothing depends on a shape that was seen before, so nothing is ever compiled anew.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engine.model import kernels
+from engine.model.dit import Block, DiT
+from engine.model.kernels import FP8, FP8_MOST, Modulation, Rows
+
+Precision = Literal["bf16", "fp8"]
+"""Of the matrix products of the blocks."""
+
+
+class Scaled(NamedTuple):
+    """A matrix in fp8: `matrix * scale`."""
+
+    matrix: Tensor
+    """[out,in]."""
+    scale: Tensor
+    """[1,out] in fp32: each output's weights are scaled to use all of the format."""
+
+
+Matrix = Tensor | Scaled
+
+
+class Weights(NamedTuple):
+    """Those of one block."""
+
+    table: Tensor
+    """[6,d]."""
+    norm: Tensor
+    qkv: Matrix
+    norm_qk: Tensor
+    """[H+K,D]."""
+    out: Matrix
+    cross_norm: Tensor
+    cross_q: Matrix
+    cross_norm_q: Tensor
+    cross_out: Matrix
+    mlp_norm: Tensor
+    gate_up: Matrix
+    down: Matrix
+
+
+class Sides(NamedTuple):
+    """What all blocks attend to beside their input."""
+
+    cos: Tensor
+    sin: Tensor
+    """[S,D], both from `DiT.tables`."""
+    kv: Tensor
+    """[layers,2,R,K,L,D] of the conditions, padded."""
+    bias: Tensor
+    """[R,L] in fp32, added to the scores of the conditions."""
+    counts: Tensor
+    """[R] in int32: tokens of the conditions."""
+
+
+class Fused:
+    """The network with its weights ready for :meth:`velocity`; those that are not converted are the `DiT`'s own."""
+
+    def __init__(self, model: DiT, precision: Precision = "bf16") -> None:
+        """Of `model`, on its device."""
+        self._sizes, self._fp8 = model.sizes, precision == "fp8"
+        self._weights = [_weights(layer, self._fp8) for layer in model.layers]  # type: ignore[arg-type]
+        self._into, self._norm, self._out = model.proj_in, model.norm_out.weight, model.proj_out
+        self._table = model.scale_shift_table[0]
+
+    def velocity(self, x: Tensor, rows: Tensor, context: Tensor, sides: Sides) -> Tensor:
+        """The velocity [R,T,64] in fp32 at `x` [R,T,64], `rows` [R,7,d] of the times in fp32, `context` [R,T,128]."""
+        s, (batch, frames, _) = self._sizes, x.shape
+        h = F.pad(torch.cat((context, x.to(context.dtype)), dim=-1), (0, 0, 0, -frames % s.patch_size))
+        h = self._into(h.reshape(batch, -1, s.patch_size * s.in_channels))
+        added, gate = None, None
+        for i, w in enumerate(self._weights):
+            h, added, gate = self._block(h, added, gate, rows, sides, i, w)
+        shift, scale = (Modulation(own, rows[:, 6]) for own in self._table)
+        _, seen = kernels.norm(h, self._norm, s.rms_norm_eps, added, gate, shift, scale)
+        v: Tensor = self._out(seen)
+        return v.float().reshape(batch, -1, s.audio_acoustic_hidden_dim)[:, :frames]
+
+    def _block(
+        self, h: Tensor, added: Tensor | None, gate: Modulation | None, rows: Tensor, sides: Sides, i: int, w: Weights
+    ) -> tuple[Tensor, Tensor, Modulation]:
+        """Block `i` of the state `h + gate * added` -> the next one, in the same three parts."""
+        s, eps, fp8 = self._sizes, self._sizes.rms_norm_eps, self._fp8
+        heads, width = s.num_attention_heads, s.head_dim
+        shift1, scale1, gate1, shift2, scale2, gate2 = (Modulation(w.table[j], rows[:, j]) for j in range(6))
+
+        h, seen = kernels.norm(h, w.norm, eps, added, gate, shift1, scale1, fp8)
+        qkv = product(seen, w.qkv, h)
+        qk = kernels.rotated(qkv, w.norm_qk, sides.cos, sides.sin, eps)
+        q, k = qk[:, :, :heads], qk[:, :, heads:]
+        v = qkv.view(*h.shape[:2], -1, width)[:, :, heads + s.num_key_value_heads :]
+        sliding = i % 2 == 0 and h.shape[1] > s.sliding_window + 1
+        added = product(self._rows(kernels.attended(q, k, v, s.sliding_window if sliding else 0)), w.out, h)
+
+        h, seen = kernels.norm(h, w.cross_norm, eps, added, gate1, fp8=fp8)
+        q = product(seen, w.cross_q, h).view(*h.shape[:2], heads, width)
+        heard = kernels.conditioned(q, w.cross_norm_q, sides.kv[i], sides.bias, sides.counts, eps)
+        added = product(self._rows(heard), w.cross_out, h)
+
+        h, seen = kernels.norm(h, w.mlp_norm, eps, added, None, shift2, scale2, fp8)
+        return h, product(kernels.swiglu(product(seen, w.gate_up, h), fp8), w.down, h), gate2
+
+    def _rows(self, x: Tensor) -> Tensor | Rows:
+        return kernels.scaled(x) if self._fp8 else x
+
+
+def product(x: Tensor | Rows, matrix: Matrix, like: Tensor) -> Tensor:
+    """`x` times the transpose of `matrix` [out,in] -> [R,S,out], in the dtype of `like` [R,S,d]."""
+    if isinstance(x, Tensor) and isinstance(matrix, Tensor):
+        return F.linear(x, matrix)
+    if not isinstance(x, Rows) or not isinstance(matrix, Scaled):
+        raise TypeError("a factor in fp8 is multiplied with one in fp8")
+    out = torch._scaled_mm(
+        x.rows, matrix.matrix.t(), scale_a=x.scale, scale_b=matrix.scale, out_dtype=like.dtype, use_fast_accum=True
+    )
+    return out.view(*like.shape[:2], -1)
+
+
+def _weights(block: Block, fp8: bool) -> Weights:
+    matrix = _scaled if fp8 else _same
+    mine, cross = block.self_attn, block.cross_attn
+    return Weights(
+        table=block.scale_shift_table[0],
+        norm=block.self_attn_norm.weight,
+        qkv=matrix(mine.qkv.weight),
+        norm_qk=torch.cat((mine.norm_q.weight.expand(mine.heads, -1), mine.norm_k.weight.expand(mine.kv_heads, -1))),
+        out=matrix(mine.out.weight),
+        cross_norm=block.cross_attn_norm.weight,
+        cross_q=matrix(cross.q.weight),
+        cross_norm_q=cross.norm_q.weight,
+        cross_out=matrix(cross.out.weight),
+        mlp_norm=block.mlp_norm.weight,
+        gate_up=matrix(block.mlp.gate_up.weight),
+        down=matrix(block.mlp.down.weight),
+    )
+
+
+def _scaled(matrix: Tensor) -> Scaled:
+    scale = matrix.abs().amax(1).float().clamp_min(1e-12) / FP8_MOST
+    return Scaled((matrix.float() / scale[:, None]).to(FP8), scale[None])
+
+
+def _same(matrix: Tensor) -> Tensor:
+    return matrix

@@ -1,0 +1,158 @@
+"""A very short real run of the benches that measure: real JACK, the real daemon, the real model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from typer.testing import CliRunner
+
+from demond.bench import advise, engine, latency, model, report
+from demond.bench.report import Report
+from demond.config import Engine
+from engine import embedded, pace
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    """A bench is a process of its own; here its ways with floats and threads are taken back."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_flush_denormal(False)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def one_second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    audio, rate = soundfile.read(embedded.CLIP, frames=48_000)
+    path = tmp_path_factory.mktemp("source") / "one-second.wav"
+    soundfile.write(path, audio, rate)
+    return path
+
+
+def medians(made: Report) -> dict[str, float]:
+    """Of the rows that have any; and all that are measured have as many samples as they say."""
+    assert all(len(row.samples) == row.n for row in made.rows)
+    return {row.name: row.p50 for row in made.rows if row.p50 is not None}
+
+
+@pytest.mark.e2e
+def test_a_knob_of_the_daemon_is_heard_at_its_port_and_the_model_knows_when(
+    one_second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    options = ["--depth", "auto", "--source", str(one_second), "--device", "cpu", "--threads", "1", "--steps", "4"]
+    made = latency.of_daemon(2, ["shared"], 256, 48_000, 1, options)
+    found = medians(made)
+    assert made.row("shared: first change").n == 2
+    assert found["shared: lost"] == 0
+    assert found["tick"] + found["decode"] < found["shared: first change"] <= found["shared: converged"] + 1
+    assert found["shared: first change"] < found["shared: fresh audio"]
+    assert found["decode"] < found["write ahead"]
+    assert found["generations"] == pytest.approx(1e3 / found["write gap"], rel=0.8)
+    assert (made.setup.model, made.setup.frames, made.setup.steps) == ("built-in", 25, 4)
+    assert made.setup.other["level"] == "daemon"
+    [kept] = pace.read(tmp_path / "demond" / "paces.json").values()
+    assert made.setup.depth == pace.advise(kept, 4, 1.0).depth
+    status = json.loads(json.dumps(made.details["status"]))
+    assert status["engine"]["advice"].startswith(f"depth {made.setup.depth} of 4 steps was chosen")
+    assert status["session"]["depth"] == "auto"
+    report.save(made, tmp_path / "report.json")
+    assert report.load(tmp_path / "report.json") == made
+    [prediction] = model.predictions(made)
+    assert prediction.predicted == pytest.approx(found["shared: first change"], rel=0.6)  # other tests run beside
+
+
+def test_a_session_alone_reacts_to_every_kind_of_change(one_second: Path) -> None:
+    kinds = latency.KINDS["engine"]
+    made = latency.of_engine(2, kinds, 256, 48_000, 1, Engine(source=one_second, device="cpu", threads=1, steps=4))
+    found = medians(made)
+    for kind in kinds:
+        assert made.row(f"{kind}: first change").n == made.row(f"{kind}: fresh audio").n == 2
+        assert 0 < found[f"{kind}: latent changed"] < found[f"{kind}: first change"]
+        assert found[f"{kind}: latent changed"] <= found[f"{kind}: latent converged"] < found[f"{kind}: fresh audio"]
+    assert found["lead"] < found["write ahead"]
+    assert made.row("write gap").n > 2
+
+
+def test_the_engine_bench_times_every_depth_context_and_case(tmp_path: Path) -> None:
+    arguments = ["--shape", "tiny", "--random", "--device", "cpu", "--threads", "1", "--steps", "2", "--ticks", "4"]
+    arguments += ["--depths", "1,2", "--contexts", "1,2", "--cases", "plain,guidance full"]
+    ended = CliRunner().invoke(engine.app, [*arguments, "--json", str(tmp_path / "report.json")])
+    assert ended.exit_code == 0, ended.output
+    made = report.load(tmp_path / "report.json")
+    lines = json.loads(json.dumps(made.details["table"]))
+    assert [(each["frames"], each["depth"], each["case"]) for each in lines] == [
+        (frames, depth, case) for frames in (25, 50) for depth in (1, 2) for case in ("plain", "guidance full")
+    ]
+    for line in lines:
+        ticks = made.row(f"T {line['frames']}, depth {line['depth']}, {line['case']}: tick")
+        assert ticks.n == 4
+        assert line["latents_per_second"] == pytest.approx(line["depth"] / 2 * 1e3 / (ticks.mean or 0), rel=0.01)
+        assert line["times_real_time"] == pytest.approx(line["latents_per_second"] * line["frames"] / 25)
+        assert line["floor_ms"] > 0
+    assert lines[1]["floor_ms"] == pytest.approx(2 * lines[0]["floor_ms"])
+    assert lines[2]["floor_ms"] == pytest.approx(2 * lines[0]["floor_ms"])
+    assert f"{lines[0]['times_real_time']:7.1f}" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--depths", "9"], "9 is not within 1 to 8"),
+        (["--contexts", "a"], "numbers with commas"),
+        (["--cases", "plian"], "did you mean 'plain'?"),
+        (["--shape", "2b"], "go together"),
+        (["--shape", "3b", "--random"], "choose among"),
+        (["--checkpoint", "/nowhere"], "no folder"),
+    ],
+)
+def test_the_engine_bench_says_what_is_wrong_with_an_option(arguments: list[str], said: str) -> None:
+    ended = CliRunner().invoke(engine.app, arguments, env={"COLUMNS": "200"})
+    assert ended.exit_code == 2
+    assert said in ended.output
+
+
+def test_advise_measures_and_keeps_what_the_depth_auto_finds(
+    one_second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    arguments = ["--whole", "--source", str(one_second), "--device", "cpu", "--threads", "1", "--json"]
+    ended = CliRunner().invoke(advise.app, arguments)
+    assert ended.exit_code == 0, ended.output
+    document = json.loads(ended.stdout)
+    [whole] = document["contexts"]
+    [(key, kept)] = pace.read(tmp_path / "demond" / "paces.json").items()
+    assert "T 25" in key
+    assert [each["tick"] for each in whole["choices"]] == list(kept.ticks)
+    assert whole["depth"] == pace.advise(kept, 8, 1.0).depth
+    assert kept.ticks[7] > kept.ticks[0]
+
+
+def test_a_kind_that_the_level_has_not_is_refused() -> None:
+    for level, kind, near in (("daemon", "shard", "did you mean 'shared'?"), ("engine", "output", "choose among")):
+        ended = CliRunner().invoke(
+            latency.app, ["--level", level, "--kinds", kind], env={"COLUMNS": "300", "TERM": "dumb"}
+        )
+        assert ended.exit_code == 2
+        assert near in ended.output
+
+
+def test_the_environment_says_depth_steps_and_device_where_options_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Engine] = []
+
+    def stop(*arguments: object) -> None:
+        assert isinstance(arguments[-1], Engine)
+        asked.append(arguments[-1])
+        raise RuntimeError("seen")
+
+    monkeypatch.setattr(latency, "of_engine", stop)
+    environment = {"DEMOND_BENCH_DEPTH": "2", "DEMOND_BENCH_STEPS": "6", "DEMOND_BENCH_GPU": "1"}
+    CliRunner().invoke(latency.app, ["--level", "engine"], env=environment)
+    CliRunner().invoke(latency.app, ["--level", "engine", "--depth", "3", "--device", "cpu"], env=environment)
+    assert [(each.depth, each.steps, each.device) for each in asked] == [(2, 6, "cuda:1"), (3, 6, "cpu")]

@@ -99,7 +99,7 @@ def test_windows_that_the_engine_takes_are_decoded_by_it_and_others_by_torch(
     decoding: tuple[Path, Vae, StandIn],
 ) -> None:
     path, vae, library = decoding
-    own = choose.choose_vae("tensorrt", vae, CPU, path.parent)
+    own = choose.choose_vae("tensorrt", lambda: vae, CPU, path.parent)
     assert (own.reach, own.encoder_reach) == (vae.reach, vae.encoder_reach)
     assert own.state_dict().keys() == vae.state_dict().keys()
     (engine,) = library.loaded
@@ -116,7 +116,7 @@ def test_windows_that_the_engine_takes_are_decoded_by_it_and_others_by_torch(
 
 def test_threads_that_decode_at_once_get_each_their_own(decoding: tuple[Path, Vae, StandIn]) -> None:
     path, vae, _ = decoding
-    own = choose.choose_vae("tensorrt", vae, CPU, path.parent)
+    own = choose.choose_vae("tensorrt", lambda: vae, CPU, path.parent)
     pieces = [gaussian(4 + row, 64, seed=row) for row in range(4)]
     made: dict[int, torch.Tensor] = {}
 
@@ -137,10 +137,10 @@ def test_without_an_engine_of_the_decoder_torch_decodes_and_a_damaged_one_is_ref
     decoding: tuple[Path, Vae, StandIn], tmp_path: Path
 ) -> None:
     path, vae, _ = decoding
-    assert choose.choose_vae("tensorrt", vae, CPU, tmp_path / "none") is vae
-    assert choose.choose_vae("graph", vae, CPU, path.parent) is vae
+    assert choose.choose_vae("tensorrt", lambda: vae, CPU, tmp_path / "none") is vae
+    assert choose.choose_vae("graph", lambda: vae, CPU, path.parent) is vae
     path.write_bytes(b"other")
     with pytest.raises(BackendError, match="is not the file that was built"):
-        choose.choose_vae("tensorrt", vae, CPU, path.parent)
+        choose.choose_vae("tensorrt", lambda: vae, CPU, path.parent)
     record_of(path).unlink()
-    assert choose.choose_vae("tensorrt", vae, CPU, path.parent) is vae
+    assert choose.choose_vae("tensorrt", lambda: vae, CPU, path.parent) is vae

@@ -15,6 +15,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from demond import strict_yaml
 from demond.knobs import UnknownKnobError
+from demond.scenes.follower import FASTEST_BPM, SLOWEST_BPM
+from demond.scenes.transport import BEATS_PER_BAR, DEFAULT_BPM, METER_LIMIT
 from demond.session import (
     CURVE_LIMIT,
     DEPTH,
@@ -235,6 +237,18 @@ class Engine(_Section):
         return Session(settings)
 
 
+class Tempo(_Section):
+    """The beat at the start; `/demond/transport/` changes it while demond plays."""
+
+    bpm: Annotated[float, Field(ge=SLOWEST_BPM, le=FASTEST_BPM)] = DEFAULT_BPM
+    meter: Annotated[int, Field(ge=1, le=METER_LIMIT)] = BEATS_PER_BAR
+    """Beats of a bar."""
+    sync: Literal["midi", "jack", "tap", "none"] = "midi"
+    """Who may say the tempo: MIDI clock or JACK's transport while it does, and else taps and numbers."""
+    start_stop: bool = True
+    """Whether the beat starts and stops with the clock or the transport that leads it."""
+
+
 class Config(_Section):
     """The whole file."""
 
@@ -242,6 +256,7 @@ class Config(_Section):
     osc: Osc = Osc()
     midi: Midi = Midi()
     engine: Engine = Engine()
+    tempo: Tempo = Tempo()
     mappings: list[Path] | None = None
     """Mapping files; none loads the ready ones of every known controller."""
     roots: list[Path] | None = None

@@ -125,6 +125,39 @@ class JackState(Message):
     detail: str
 
 
+class FollowTransport(Message):
+    """Daemon to audio process: say from now on where JACK's transport is, or no longer."""
+
+    type: Literal["follow_transport"] = "follow_transport"
+    on: bool
+
+
+class RollTransport(Message):
+    """Daemon to audio process: start JACK's transport, or stop it where it is."""
+
+    type: Literal["roll_transport"] = "roll_transport"
+    on: bool
+
+
+class TransportPlace(Message):
+    """Audio process to daemon: where JACK's transport is, while that is followed.
+
+    The frame that is `seconds` after the transport's beginning is heard at `time_ns` (`time.monotonic_ns()`).
+    """
+
+    type: Literal["transport_place"] = "transport_place"
+    time_ns: int
+    rolling: bool
+    moved: bool
+    """Whether it was started, stopped or put elsewhere since the last message, and did not just go on."""
+    seconds: float
+    bpm: float | None = None
+    """This and what follows are None while no client of JACK is timebase master."""
+    beat: float | None = None
+    """Beats since the beginning, in beats of the master's meter."""
+    beats_per_bar: float | None = None
+
+
 class MidiPort(Message):
     """One open MIDI input: its name, and where the system tells, the USB id (`0944:0117`) and socket (`1-1.2`)."""
 
@@ -171,6 +204,9 @@ AnyMessage = Annotated[
     | Playing
     | Fatal
     | JackState
+    | FollowTransport
+    | RollTransport
+    | TransportPlace
     | MidiPorts
     | MidiIn
     | MidiOut,

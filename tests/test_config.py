@@ -51,6 +51,8 @@ mappings: [mine.yaml]
         ("osc: {query: {port: 70000}}\n", ":1:21:", "65535"),
         ("osc: {allow: [tablet]}\n", ":1:15:", "192.168.1.0/24"),
         ("midi: {backend: coremidi}\n", ":1:17:", "jack"),
+        ("tempo: {sync: link}\n", ":1:15:", "jack"),
+        ("tempo: {bpm: 10}\n", ":1:14:", "20"),
         ("engine: [\n", ":2:1:", ""),
         ("engine: {prompt_a: {text: house, bmp: 120}}\n", ":1:34:", "'bpm'"),
         ("engine: {prompt_a: {bpm: 900}}\n", ":1:26:", "400"),

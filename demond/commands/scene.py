@@ -106,7 +106,7 @@ def morph(
 
 def tempo(
     bpm: Annotated[float | None, typer.Argument(help="Beats a minute; none tells.", min=20, max=400)] = None,
-    sync: Annotated[str | None, typer.Option(help="Who may say the tempo: midi, tap or none.")] = None,
+    sync: Annotated[str | None, typer.Option(help="Who may say the tempo: midi, jack, tap or none.")] = None,
     meter: Annotated[int | None, typer.Option(help="Beats of a bar.")] = None,
     host: Host = HOST,
     port: Port = PORT,

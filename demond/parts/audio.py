@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from demond.audio.loop import SharedLoop
 from demond.config import Jack
-from demond.messages import AnyMessage, Fatal, JackState, Message
+from demond.messages import AnyMessage, Fatal, FollowTransport, JackState, Message, RollTransport, TransportPlace
 from demond.parts import Surroundings
 from demond.supervisor import Child, Plan
 
@@ -23,11 +23,22 @@ _CONNECTING_SILENT_SECONDS = 10.0
 class AudioPart:
     """Starts the audio process, and replaces it when libjack hangs in it."""
 
-    def __init__(self, jack: Jack, loop: SharedLoop, around: Surroundings, fail: Callable[[str], None]) -> None:
-        """`fail` ends the daemon with a reason that the user must mend."""
-        self._jack, self._loop, self._fail = jack, loop, fail
+    def __init__(
+        self,
+        jack: Jack,
+        loop: SharedLoop,
+        around: Surroundings,
+        fail: Callable[[str], None],
+        hear_transport: Callable[[TransportPlace], None],
+    ) -> None:
+        """`fail` ends the daemon with a reason that the user must mend.
+
+        `hear_transport` is told where JACK's transport is while that is followed.
+        """
+        self._jack, self._loop, self._fail, self._hear_transport = jack, loop, fail, hear_transport
         self.said: JackState | None = None
         """What it said last of the JACK server."""
+        self._follows_transport = False
         self._seen = self._cycles_moved = time.monotonic()
         self._cycles = 0
         connect = jack.connect if isinstance(jack.connect, str) else ",".join(jack.connect)
@@ -74,12 +85,25 @@ class AudioPart:
             **{f"callback_us_{name}": value for name, value in audio.callback_us.items()},
         }
 
+    def follow_transport(self, on: bool) -> None:
+        """Whether to be told where JACK's transport is."""
+        self._follows_transport = on
+        self.child.send(FollowTransport(on=on))
+
+    def roll_transport(self, on: bool) -> None:
+        """Starts JACK's transport, or stops it."""
+        self.child.send(RollTransport(on=on))
+
     def _started(self, send: Callable[[Message], bool]) -> None:
         self._seen = self._cycles_moved = time.monotonic()
         self.said = None
+        if self._follows_transport:
+            send(FollowTransport(on=True))
 
     def _hear(self, message: AnyMessage) -> None:
-        if isinstance(message, JackState):
+        if isinstance(message, TransportPlace):
+            self._hear_transport(message)
+        elif isinstance(message, JackState):
             if self.said is None or self.said.state != message.state:
                 log.info("JACK: %s", message.detail)
             self.said = message

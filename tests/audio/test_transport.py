@@ -1,0 +1,153 @@
+"""JACK's transport through the real audio process, with another client as timebase master, up to what moves to it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+import jack
+import numpy as np
+import pytest
+
+from demond.audio.loop import SharedLoop
+from demond.knobs import knob
+from demond.messages import FollowTransport, RollTransport, TransportPlace
+from demond.scenes.modulate import FADE_SECONDS, Lfo, RateUnit, Shape, wave
+from demond.scenes.scene import Scene, Span, Unit
+from demond.scenes.stage import Stage
+from demond.scenes.transport import Sync
+from tests.audio.playing import AudioProcess, audio_process, shared_loop
+from tests.jack import running_jackd, wait_for
+from tests.memory_control import MemoryControl
+from tests.timebase import Timebase
+
+NEAR_BEATS = 0.06
+"""At 150 a minute this is 24 ms: what a busy machine may be late, and the estimates of two clocks."""
+LFO = Lfo(Shape.TRIANGLE, 4.0, RateUnit.BEATS, 0.5, 0.5)
+
+
+class Listener:
+    """A stage that hears what the audio process says of the transport, as in the daemon."""
+
+    def __init__(self, loop: SharedLoop, audio: AudioProcess) -> None:
+        self.control = MemoryControl()
+        self.stage: Stage = self.control.stage
+        self.places: list[TransportPlace] = []
+        self.latency = loop.audio().port_latency_max
+        self._loop, self._audio, self._heard = loop, audio, 0
+        self.stage.follow_jack = lambda on: audio.channel.send(FollowTransport(on=on))
+        self.stage.roll_jack = lambda on: audio.channel.send(RollTransport(on=on))
+
+    def pump(self) -> None:
+        messages = self._audio.receive()
+        for message in messages[self._heard :]:
+            if isinstance(message, TransportPlace):
+                self.places.append(message)
+                self.stage.jack_transport(message)
+        self._heard = len(messages)
+        due_ns = self.stage.due_ns
+        if due_ns is not None and due_ns <= time.monotonic_ns():
+            self.stage.advance()
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        def pumped() -> object:
+            self.pump()
+            return condition()
+
+        wait_for(pumped, 15, what)
+
+    def pass_cycles(self, count: int) -> None:
+        aim = self._loop.audio().cycles + count
+        self.until(lambda: self._loop.audio().cycles > aim, f"{count} cycles")
+
+    def beat(self) -> float:
+        return self.stage.transport.beat_at(time.monotonic_ns())
+
+
+@contextlib.contextmanager
+def led(bpm: float = 150.0, period: int = 256) -> Iterator[tuple[Listener, Timebase]]:
+    with (
+        running_jackd(period=period, sync=False) as server,
+        shared_loop() as loop,
+        audio_process(loop, server.name or "", "auto") as audio,
+        Timebase(server.name, bpm, 3.0) as master,
+    ):
+        audio.wait_until("connected")
+        wait_for(lambda: loop.audio().port_latency_max > 0, 5, "JACK tells the latency")
+        listener = Listener(loop, audio)
+        listener.stage.choose_sync(Sync.JACK)
+        listener.until(lambda: listener.places, "the transport is told of")
+        yield listener, master
+
+
+def test_the_beat_is_that_of_the_frame_which_is_heard() -> None:
+    with led(period=1024) as (listener, master):
+        transport = listener.stage.transport
+        assert not transport.playing
+        listener.stage.transport_cue("play")
+        listener.until(lambda: transport.playing, "JACK's transport rolls")
+        assert (transport.bpm, transport.beats_per_bar) == (150.0, 3)
+        errors = []
+        for _ in range(60):
+            listener.until(lambda: True, "")
+            errors.append(listener.beat() - master.heard_beat(listener.latency))
+            time.sleep(0.005)
+        assert abs(float(np.median(errors))) < 0.01, errors
+        before = len(listener.places)
+        master.client.transport_frame = 48000 * 60
+        listener.until(lambda: listener.beat() >= 150, "the beat is where the transport was put")
+        assert any(each.moved for each in listener.places[before:])
+        listener.stage.transport_cue("stop")
+        listener.until(lambda: not transport.playing, "the beat stands with the transport")
+        assert listener.beat() == pytest.approx(master.client.transport_frame / 48000 * 2.5, abs=0.001)
+
+
+def test_an_lfo_and_a_scene_keep_to_the_transports_beats() -> None:
+    with led() as (listener, master):
+        listener.stage.define([Scene("drop", {"feedback": 0.9}, quantize=Span(1, Unit.BARS))], (), {})
+        master.client.transport_start()
+        listener.until(lambda: listener.stage.transport.playing, "JACK's transport rolls")
+        listener.stage.start_lfo("denoise", LFO)
+        began = time.monotonic()
+        listener.until(lambda: time.monotonic() - began > FADE_SECONDS, "the LFO has faded in")
+        errors = []
+        while len(errors) < 40:
+            calls = len(listener.control.calls)
+            listener.until(lambda calls=calls: len(listener.control.calls) > calls, "the LFO moves")  # type: ignore[misc]
+            travel = 0.5 + LFO.depth * wave(LFO.shape, master.heard_beat(listener.latency) / LFO.rate)
+            errors.append(listener.control.value("denoise") - knob("denoise").from_norm(travel))
+        # A quarter of a cycle is one beat, and half of the knob's range.
+        assert abs(float(np.median(errors))) < NEAR_BEATS / 2, errors
+
+        asked = master.heard_beat(listener.latency)
+        listener.stage.recall("drop")
+        listener.until(lambda: listener.control.value("feedback") == 0.9, "the scene on its bar")
+        met = master.heard_beat(listener.latency)
+        assert met - asked <= 3 + NEAR_BEATS
+        assert met % 3 == pytest.approx(0, abs=NEAR_BEATS)
+
+
+def test_without_a_master_the_tempo_is_ones_own_and_the_place_the_transports() -> None:
+    with led() as (listener, master):
+        master.client.release_timebase()
+        master.client.transport_frame = 48000 * 10
+        listener.until(lambda: listener.places[-1].bpm is None, "nobody says the tempo")
+        listener.stage.transport.set_bpm(60, time.monotonic_ns())
+        master.client.transport_frame = 48000 * 20
+        listener.until(lambda: listener.beat() == pytest.approx(20), "the place at that tempo")
+
+
+def test_where_it_is_not_followed_nothing_is_told() -> None:
+    with led() as (listener, master):
+        listener.stage.choose_sync(Sync.NONE)
+        listener.pass_cycles(10)
+        heard = len(listener.places)
+        master.client.transport_start()
+        wait_for(lambda: master.client.transport_state == jack.ROLLING, 5, "it rolls")
+        listener.pass_cycles(100)
+        assert len(listener.places) == heard
+        listener.stage.choose_sync(Sync.JACK)
+        listener.until(lambda: len(listener.places) > heard, "it is told again")
+        assert listener.places[heard].rolling
+        assert listener.places[heard].moved

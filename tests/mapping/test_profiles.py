@@ -12,6 +12,65 @@ from tests.mapping.stage import profile_of
 from tests.memory_control import MemoryControl
 
 FACTS: dict[str, list[tuple[str, str, float]]] = {
+    "korg/nanokontrol2": [
+        ("b00040", "fader1", 64),
+        ("b0207f", "solo1", 1.0),
+        ("b0467f", "rec7", 1.0),
+        ("b0297f", "play", 1.0),
+    ],
+    "akai/midimix": [
+        ("b01005", "knob_a1", 5),
+        ("b03d06", "fader8", 6),
+        ("b03e07", "fader_master", 7),
+        ("90167f", "mute8", 1.0),
+        ("90037f", "rec1", 1.0),
+    ],
+    "novation/launch-control-xl": [
+        ("b80d01", "send_a1", 1),
+        ("b85402", "fader8", 2),
+        ("98297f", "focus1", 1.0),
+        ("b86b7f", "track_right", 1.0),
+    ],
+    "akai/apc-mini": [
+        ("b03801", "fader_master", 1),
+        ("903f7f", "pad_h8", 1.0),
+        ("90527f", "scene1", 1.0),
+        ("90627f", "shift", 1.0),
+    ],
+    "akai/apc-mini-mk2": [("907a7f", "shift", 1.0), ("90707f", "scene1", 1.0), ("90647f", "lower1", 1.0)],
+    "behringer/x-touch": [
+        ("e00040", "fader1", 8192),
+        ("e87f7f", "fader_master", 16383),
+        ("90687f", "touch1", 1.0),
+        ("b01001", "vpot1", 1),
+        ("b01041", "vpot1", -1),
+        ("b03c41", "jog", -1),
+        ("905e7f", "play", 1.0),
+    ],
+    "behringer/x-touch-mini": [
+        ("ba0140", "a_encoder1", 64),
+        ("ba0940", "a_fader", 64),
+        ("9a087f", "a_button1", 1.0),
+        ("ba0a40", "b_fader", 64),
+        ("9a207f", "b_button1", 1.0),
+    ],
+    "djtechtools/midi-fighter-twister": [
+        ("b00041", "encoder1", 1),
+        ("b0003f", "encoder1", -1),
+        ("b1007f", "push1", 1.0),
+        ("b3087f", "side1", 1.0),
+    ],
+    "behringer/bcr2000": [("b00140", "g1_encoder1", 64), ("b06140", "encoder_c1", 64), ("b0697f", "box1", 1.0)],
+    "behringer/bcf2000": [
+        ("b70740", "fader8", 64),
+        ("ca01", "mute1", 1.0),
+        ("ca30", "g4_push8", 1.0),
+        ("f07f7f0604f7", "next", 1.0),
+    ],
+    "akai/apc-key-25-mk2": [("b0307f", "encoder1", -1), ("905b7f", "play", 1.0)],
+    "novation/launchkey-mini-mk3": [("90607f", "pad_a1", 1.0), ("b0737f", "play", 1.0)],
+    "akai/mpk-mini-mk3": [("b04640", "knob1", 64), ("c90f", "pad16", 1.0)],
+    "arturia/minilab-3": [("b00e40", "fader1", 64), ("b06d7f", "tap", 1.0)],
     # Novation's programmer's reference and a capture of the device.
     "novation/launch-control-xl-mk3": [
         ("bf0540", "fader1", 64),

@@ -48,7 +48,7 @@ from demond.session import (
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Jack(_Section):
@@ -169,7 +169,7 @@ def _prompt_of_text(prompt: object) -> object:
     return {"text": prompt} if isinstance(prompt, str) else prompt
 
 
-Said = Annotated[Prompt, BeforeValidator(_prompt_of_text)]
+Said = Annotated[Prompt, BeforeValidator(_prompt_of_text, json_schema_input_type=str | Prompt)]
 """A prompt, for which its text alone may stand."""
 
 

@@ -11,7 +11,16 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationInfo,
+    field_validator,
+)
 
 from demond import strict_yaml
 from demond.knobs import UnknownKnobError
@@ -247,6 +256,15 @@ class Tempo(_Section):
     """Who may say the tempo: MIDI clock or JACK's transport while it does, and else taps and numbers."""
     start_stop: bool = True
     """Whether the beat starts and stops with the clock or the transport that leads it."""
+    lead: bool = False
+    """Whether JACK's transport follows the beat; not with sync `jack`."""
+
+    @field_validator("lead")
+    @classmethod
+    def _leads_or_follows(cls, lead: bool, info: ValidationInfo) -> bool:
+        if lead and info.data.get("sync") == "jack":
+            raise ValueError("is for a sync other than jack: the beat cannot follow JACK's transport and lead it")
+        return lead
 
 
 class Config(_Section):

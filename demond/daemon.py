@@ -228,7 +228,8 @@ class Daemon:
             fail=self._fail,
         )
         self.audio = AudioPart(config.jack, self._loop, around, self._fail, self.stage.jack_transport)
-        self.stage.follow_jack, self.stage.roll_jack = self.audio.follow_transport, self.audio.roll_transport
+        self.stage.follow_jack, self.stage.jack_lead.roll = self.audio.follow_transport, self.audio.roll_transport
+        self.stage.jack_lead.tell = self.audio.lead_transport
         self.engine = EnginePart(config.engine, session, self._loop, self._doorbell, around, reports)
         self._told = {setting.key: setting for setting in self.session.settings}
         if config.midi.backend != "none":

@@ -139,6 +139,29 @@ class RollTransport(Message):
     on: bool
 
 
+class LeadTransport(Message):
+    """Daemon to audio process: be timebase master of JACK's transport, and say this of the beat; or no longer.
+
+    Beat `beat` is heard at `time_ns` (`time.monotonic_ns()`), and others follow at `bpm` while it `rolls`.
+    """
+
+    type: Literal["lead_transport"] = "lead_transport"
+    on: bool
+    beat: float = 0.0
+    time_ns: int = 0
+    bpm: float = 120.0
+    beats_per_bar: float = 4.0
+    rolls: bool = True
+
+
+class TransportLed(Message):
+    """Audio process to daemon: whether it is timebase master now, and if it is to be and is not, why."""
+
+    type: Literal["transport_led"] = "transport_led"
+    leads: bool
+    why_not: str = ""
+
+
 class TransportPlace(Message):
     """Audio process to daemon: where JACK's transport is, while that is followed.
 
@@ -207,6 +230,8 @@ AnyMessage = Annotated[
     | FollowTransport
     | RollTransport
     | TransportPlace
+    | LeadTransport
+    | TransportLed
     | MidiPorts
     | MidiIn
     | MidiOut,

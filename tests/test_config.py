@@ -53,6 +53,7 @@ mappings: [mine.yaml]
         ("midi: {backend: coremidi}\n", ":1:17:", "jack"),
         ("tempo: {sync: link}\n", ":1:15:", "jack"),
         ("tempo: {bpm: 10}\n", ":1:14:", "20"),
+        ("tempo: {sync: jack, lead: true}\n", ":1:27:", "other than jack"),
         ("engine: [\n", ":2:1:", ""),
         ("engine: {prompt_a: {text: house, bmp: 120}}\n", ":1:34:", "'bpm'"),
         ("engine: {prompt_a: {bpm: 900}}\n", ":1:26:", "400"),

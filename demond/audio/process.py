@@ -30,9 +30,11 @@ from demond.messages import (
     Fatal,
     FollowTransport,
     JackState,
+    LeadTransport,
     Message,
     RollTransport,
     Shutdown,
+    TransportLed,
 )
 
 try:
@@ -40,7 +42,7 @@ try:
 
     from demond.audio.fallback import PythonPlayer
     from demond.audio.player import NativePlayer, Player, playback_latency, silence_libjack, why_not_native
-    from demond.audio.transport import POLL_SECONDS, TransportWatch
+    from demond.audio.transport import POLL_SECONDS, TransportWatch, jacks_usecs
 except OSError as _error:  # JACK-Client finds no libjack on this machine
     _no_libjack: OSError | None = _error
 else:
@@ -65,7 +67,11 @@ class _AudioProcess:
         self._said: JackState | None = None
         self._touched = 0
         self._client: jack.Client | None = None
-        """While it is active."""
+        self._player: Player | None = None
+        """While they are active."""
+        self._lead: LeadTransport | None = None
+        """What is to be said of the beat, while others are to follow it."""
+        self._led: TransportLed | None = None
         self._follows_transport = False
         self._watch: TransportWatch | None = None
         self._port_latency = 0
@@ -118,7 +124,7 @@ class _AudioProcess:
             cycles = self._loop.audio().cycles
             self._touch()
             client.activate()
-            self._client = client
+            self._client, self._player = client, player
             self._follow_transport()
             wiring = _Wiring(client, ports, self._options.connect)
             ports_seen = latency_seen = -1
@@ -137,6 +143,7 @@ class _AudioProcess:
                     self._say("connected", self._in_words(figures.rate, figures.period, wiring))
                 else:
                     self._say("waiting", "the JACK server is there, but it runs no cycles")
+                self._lead_transport()
                 self._wait(_TICK_SECONDS)
             if self._leaving and not player.shutdowns:
                 player.leave()
@@ -147,7 +154,7 @@ class _AudioProcess:
             self._wait(_RETRY_SECONDS)
         finally:
             self._loop.set_connected(False)
-            self._client = self._watch = None
+            self._client = self._player = self._watch = None
             client.close()
         if not self._leaving:
             self._say("waiting", "the JACK server has gone; the sound returns as soon as it is back")
@@ -207,8 +214,27 @@ class _AudioProcess:
         elif isinstance(message, FollowTransport):
             self._follows_transport = message.on
             self._follow_transport()
+        elif isinstance(message, LeadTransport):
+            self._lead = message if message.on else None
+            self._lead_transport()
         elif isinstance(message, RollTransport) and self._client is not None:
             (self._client.transport_start if message.on else self._client.transport_stop)()
+
+    def _lead_transport(self) -> None:
+        """Says where the beat is; and, as long as another client leads, asks again."""
+        lead, player = self._lead, self._player
+        if player is None:
+            return
+        if lead is None:
+            player.release()
+            led = TransportLed(leads=False)
+        else:
+            usecs = jacks_usecs(lead.time_ns, self._port_latency, self._loop.audio().rate)
+            why_not = player.lead(lead.beat, usecs, lead.bpm, lead.beats_per_bar, lead.rolls)
+            led = TransportLed(leads=not why_not, why_not=why_not)
+        if led != self._led:
+            self._led = led
+            self._send(led)
 
     def _follow_transport(self) -> None:
         followed = self._client if self._follows_transport else None

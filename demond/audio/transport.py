@@ -1,4 +1,4 @@
-"""JACK's transport, as the audio process tells the daemon of it: whether it rolls, where it is, and in what tempo.
+"""JACK's transport: what the audio process tells of it, and the time in which others are told of the daemon's beat.
 
 Owned by the audio process and called on its main thread alone. It is not read in the process callback: a query costs
 half a microsecond and touches nothing but JACK's shared memory, so any thread may make it, and as a position comes
@@ -77,6 +77,12 @@ class TransportWatch:
             or (place.bpm, place.beats_per_bar) != (told.bpm, told.beats_per_bar)
             or place.time_ns - told.time_ns >= _TELL_NS
         )
+
+
+def jacks_usecs(heard_ns: int, latency_frames: int, rate: int) -> float:
+    """When, by JACK's clock, the cycle begins whose first frame is heard at `heard_ns` of Python's."""
+    latency_ns = latency_frames / rate * 1e9 if rate else 0.0
+    return (heard_ns - latency_ns - _skew_ns()) / 1000
 
 
 def _skew_ns() -> int:

@@ -96,6 +96,8 @@ class StageDesk:
                 return transport.sync.value
             case "start_stop":
                 return int(transport.start_stop)
+            case "lead":
+                return int(self._stage.jack_lead.on)
         return int(transport.playing)
 
     # -- what is done -------------------------------------------------------------------------------------------
@@ -220,6 +222,8 @@ class StageDesk:
             if not 1 <= beats <= METER_LIMIT:
                 raise _bad(target, f"a bar has 1 to {METER_LIMIT} beats, not {beats}")
             transport.beats_per_bar = beats
+        elif word == "lead":
+            self._stage.jack_lead.choose(_number(target, arguments) >= 0.5)
         elif word == "start_stop":
             transport.start_stop = _number(target, arguments) >= 0.5
         elif word == "sync":

@@ -167,6 +167,14 @@ STAGE: tuple[Entry, ...] = (
         "the same address with 1 or 0, if asked",
     ),
     Entry(
+        "/demond/transport/lead",
+        Verb.STAGE,
+        "1 or T, 0 or F; none asks",
+        "Whether JACK's transport follows this beat: demond is its timebase master, unless another client is, and "
+        "with start_stop it starts and stops it",
+        "the same address with 1 or 0, if asked",
+    ),
+    Entry(
         "/demond/transport/playing",
         Verb.STAGE,
         "none asks",

@@ -22,7 +22,7 @@ class Conductor:
         self._stage, self._store = stage, store
         transport = stage.transport
         transport.bpm, transport.beats_per_bar, transport.start_stop = tempo.bpm, tempo.meter, tempo.start_stop
-        self._sync = Sync(tempo.sync)
+        self._sync, self._lead = Sync(tempo.sync), tempo.lead
         self._timer: asyncio.TimerHandle | None = None
         self._due_ns = 0
         self._writing: asyncio.Task[None] | None = None
@@ -33,6 +33,7 @@ class Conductor:
         self._stage.wake = self._wake
         self._stage.library.stored_changed = self._changed
         self._stage.choose_sync(self._sync)
+        self._stage.jack_lead.choose(self._lead)
         self._wake()
 
     def _wake(self) -> None:

@@ -16,6 +16,7 @@ from demond.control import Control, Origin, Outcome, RefusedError
 from demond.knobs import knob
 from demond.messages import TransportPlace
 from demond.scenes.arbiter import BY_ITSELF, OWN, Arbiter
+from demond.scenes.jack_lead import JackLead
 from demond.scenes.library import Library
 from demond.scenes.modulate import Lfo
 from demond.scenes.modulators import Modulators
@@ -53,8 +54,8 @@ class Stage:
         self.modulators = Modulators(self.transport, self.arbiter, control.value)
         self.follow_jack: Callable[[bool], None] = lambda on: None
         """Called with whether to tell :meth:`jack_transport` where JACK's transport is."""
-        self.roll_jack: Callable[[bool], None] = lambda on: None
-        """Called to start JACK's transport, or to stop it."""
+        self.jack_lead = JackLead(self.transport, clock)
+        """JACK's transport behind this beat."""
         self.wake: Callable[[], None] = lambda: None
         """Called whenever :attr:`due_ns` may be earlier than it was."""
         self.current = ""
@@ -266,23 +267,26 @@ class Stage:
 
     def midi_clock(self, port: str, kind: str, sixteenths: int, time_ns: int) -> None:
         """MIDI clock, start, stop and song position, as :meth:`Transport.clock`."""
-        self._lead(lambda: self.transport.clock(port, kind, sixteenths, time_ns))
+        self._hear(lambda: self.transport.clock(port, kind, sixteenths, time_ns))
 
     def jack_transport(self, place: TransportPlace) -> None:
         """Where JACK's transport is, as :meth:`Transport.jack`."""
-        self._lead(lambda: self.transport.jack(place))
+        self._hear(lambda: self.transport.jack(place))
 
-    def _lead(self, say: Callable[[], bool]) -> None:
+    def _hear(self, say: Callable[[], bool]) -> None:
         transport, now = self.transport, self._clock()
         before, beat = (transport.playing, transport.beats_per_bar), transport.beat_at(now)
         if say() and before != (transport.playing, transport.beats_per_bar):
             self._tell("transport/playing", "transport/beat", "transport/meter")
         if self._waiting is not None and abs(transport.beat_at(now) - beat) > JUMP_BEATS:
             self._waiting = replace(self._waiting, beat=self._next_heard(self._waiting.grid))
+        self.jack_lead.beat_changed()
         self.wake()
 
     def choose_sync(self, sync: Sync) -> None:
         """Who may say the tempo from now on."""
+        if sync is Sync.JACK:
+            self.jack_lead.choose(False)
         self.transport.choose(sync, self._clock())
         self.follow_jack(sync is Sync.JACK)
         self.beat_changed()
@@ -291,7 +295,7 @@ class Stage:
         """`tap`, `play` or `stop`, which are JACK's transport's while it leads. Raises :class:`RefusedError`."""
         transport, now = self.transport, self._clock()
         if cue != "tap" and transport.start_stop and transport.hears_jack(now):
-            self.roll_jack(cue == "play")
+            self.jack_lead.roll(cue == "play")
             return
         {"tap": transport.tap, "play": transport.play, "stop": transport.stop}[cue](now)
         self.beat_changed()
@@ -299,7 +303,10 @@ class Stage:
     def beat_changed(self) -> None:
         """The owner has told the transport something."""
         self._beat_told = math.floor(self.transport.beat_at(self._clock()))
-        self._tell(*(f"transport/{word}" for word in ("bpm", "beat", "playing", "sync", "meter", "start_stop")))
+        self._tell(
+            *(f"transport/{word}" for word in ("bpm", "beat", "playing", "sync", "meter", "start_stop", "lead"))
+        )
+        self.jack_lead.beat_changed()
         self.wake()
 
     # -- time ---------------------------------------------------------------------------------------------------
@@ -332,6 +339,7 @@ class Stage:
             self._begin(waiting.scene, waiting.span, _nobody)
         if self._moves and (self._stepped_ns is None or now >= self._stepped_ns + STEP_NS):
             self._step()
+        self.jack_lead.beat_changed()
         beat = math.floor(self.transport.beat_at(now))
         if beat > self._beat_told or beat < self._beat_told - 1:  # a clock's jitter may take a beat back for a moment
             self._beat_told = beat

@@ -12,7 +12,7 @@ import pytest
 
 from demond.audio.loop import SharedLoop
 from demond.knobs import knob
-from demond.messages import FollowTransport, RollTransport, TransportPlace
+from demond.messages import FollowTransport, RollTransport, TransportLed, TransportPlace
 from demond.scenes.modulate import FADE_SECONDS, Lfo, RateUnit, Shape, wave
 from demond.scenes.scene import Scene, Span, Unit
 from demond.scenes.stage import Stage
@@ -37,7 +37,8 @@ class Listener:
         self.latency = loop.audio().port_latency_max
         self._loop, self._audio, self._heard = loop, audio, 0
         self.stage.follow_jack = lambda on: audio.channel.send(FollowTransport(on=on))
-        self.stage.roll_jack = lambda on: audio.channel.send(RollTransport(on=on))
+        self.stage.jack_lead.tell = audio.channel.send
+        self.stage.jack_lead.roll = lambda on: audio.channel.send(RollTransport(on=on))
 
     def pump(self) -> None:
         messages = self._audio.receive()
@@ -57,6 +58,11 @@ class Listener:
 
         wait_for(pumped, 15, what)
 
+    def led(self) -> TransportLed | None:
+        """What the audio process said last of being timebase master."""
+        self.pump()
+        return next((each for each in reversed(self._audio.messages) if isinstance(each, TransportLed)), None)
+
     def pass_cycles(self, count: int) -> None:
         aim = self._loop.audio().cycles + count
         self.until(lambda: self._loop.audio().cycles > aim, f"{count} cycles")
@@ -66,16 +72,21 @@ class Listener:
 
 
 @contextlib.contextmanager
+def heard(server: str, period: int = 256) -> Iterator[Listener]:
+    """The audio process on a running server, and a stage that listens to it."""
+    with shared_loop() as loop, audio_process(loop, server, "auto") as audio:
+        audio.wait_until("connected")
+        wait_for(lambda: loop.audio().port_latency_max > 0, 5, "JACK tells the latency")
+        yield Listener(loop, audio)
+
+
+@contextlib.contextmanager
 def led(bpm: float = 150.0, period: int = 256) -> Iterator[tuple[Listener, Timebase]]:
     with (
         running_jackd(period=period, sync=False) as server,
-        shared_loop() as loop,
-        audio_process(loop, server.name or "", "auto") as audio,
+        heard(server.name or "") as listener,
         Timebase(server.name, bpm, 3.0) as master,
     ):
-        audio.wait_until("connected")
-        wait_for(lambda: loop.audio().port_latency_max > 0, 5, "JACK tells the latency")
-        listener = Listener(loop, audio)
         listener.stage.choose_sync(Sync.JACK)
         listener.until(lambda: listener.places, "the transport is told of")
         yield listener, master
@@ -151,3 +162,74 @@ def test_where_it_is_not_followed_nothing_is_told() -> None:
         listener.until(lambda: len(listener.places) > heard, "it is told again")
         assert listener.places[heard].rolling
         assert listener.places[heard].moved
+
+
+class Follower:
+    """A JACK client that reads bars and beats, as one does that follows a timebase master."""
+
+    def __init__(self, server: str | None) -> None:
+        self.client = jack.Client("follower", no_start_server=True, servername=server)
+
+    def place(self) -> dict[str, float]:
+        return dict(self.client.transport_query()[1])
+
+    def beat_now(self, latency: int) -> float | None:
+        """The beat that is heard now; None while nobody says one."""
+        place = self.place()
+        if "bar" not in place:
+            return None
+        in_bar = place["beat"] - 1 + place["tick"] / place["ticks_per_beat"]
+        beat = (place["bar"] - 1) * place["beats_per_bar"] + in_bar
+        since = self.client.transport_frame - place["frame"] - latency
+        return float(beat + since / self.client.samplerate * place["beats_per_minute"] / 60)
+
+    def __enter__(self) -> Follower:
+        self.client.activate()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+
+
+def test_other_clients_follow_the_beat_when_it_leads() -> None:
+    with (
+        running_jackd(period=1024, sync=False) as server,
+        heard(server.name or "") as listener,
+        Follower(server.name) as follower,
+    ):
+        stage, transport = listener.stage, listener.stage.transport
+        transport.set_bpm(97, time.monotonic_ns())
+        transport.beats_per_bar = 3
+        stage.jack_lead.choose(True)
+        listener.until(lambda: (led := listener.led()) is not None and led.leads, "it is timebase master")
+        follower.client.transport_start()
+        listener.until(lambda: follower.place().get("beats_per_minute") == 97, "the tempo is seen")
+        assert follower.place()["beats_per_bar"] == 3
+        errors = []
+        for _ in range(60):
+            listener.pump()
+            errors.append((follower.beat_now(listener.latency) or 0.0) - listener.beat())
+            time.sleep(0.005)
+        assert abs(float(np.median(errors))) < 0.01, errors
+
+        transport.set_bpm(140, time.monotonic_ns())
+        stage.beat_changed()
+        listener.until(lambda: follower.place().get("beats_per_minute") == 140, "a new tempo is seen")
+        stage.transport_cue("stop")
+        listener.until(lambda: follower.client.transport_state == jack.STOPPED, "the transport stops, too")
+        stage.transport_cue("play")
+        listener.until(lambda: follower.client.transport_state == jack.ROLLING, "playing starts it")
+        stage.jack_lead.choose(False)
+        listener.until(lambda: (led := listener.led()) is not None and not led.leads, "it leads no longer")
+        follower.client.transport_frame = 0
+        listener.until(lambda: "bar" not in follower.place(), "nobody says bars and beats")
+
+
+def test_a_timebase_master_that_is_there_is_not_pushed_aside_but_waited_for() -> None:
+    with led() as (listener, master):
+        listener.stage.choose_sync(Sync.NONE)
+        listener.stage.jack_lead.choose(True)
+        listener.until(lambda: (led := listener.led()) is not None and led.why_not, "it is told why it does not lead")
+        assert listener.led() == TransportLed(leads=False, why_not="another client of JACK is timebase master")
+        master.client.release_timebase()
+        listener.until(lambda: (led := listener.led()) is not None and led.leads, "it leads as soon as it may")

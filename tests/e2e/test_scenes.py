@@ -17,6 +17,7 @@ from demond.osc.codec import Message
 from demond.scenes.modulate import Shape, wave
 from tests.e2e.instrument import Instrument
 from tests.e2e.test_osc import Tablet
+from tests.jack import wait_for
 from tests.timebase import Timebase
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -143,3 +144,10 @@ def test_the_daemon_keeps_to_jacks_transport_and_starts_and_stops_it(jackd: Dumm
         instrument.client.ask("/demond/transport/stop")
         instrument.until(lambda status: not status["stage"]["playing"], "the beat stands")
         assert master.client.transport_state == jack.STOPPED
+
+        demond("tempo", "97", "--sync", "tap", "--lead", "--port", instrument.port)
+        instrument.until(lambda status: "another client" in status["audio"]["timebase"], "it is told who leads")
+        master.client.release_timebase()
+        instrument.until(lambda status: status["audio"]["timebase"] == "demond", "demond leads JACK's transport")
+        instrument.client.ask("/demond/transport/play")
+        wait_for(lambda: master.client.transport_query()[1].get("beats_per_minute") == 97, 5, "others see its tempo")

@@ -206,6 +206,11 @@ def test_the_tempo_is_set_tapped_and_told() -> None:
         assert await client.ask("/demond/transport/beat") == [before]
         await client.ask("/demond/transport/play")
         assert (await client.error("/demond/transport/sync", "link"))[0] == 400
+        await client.ask("/demond/transport/lead", 1)
+        assert await client.ask("/demond/transport/lead") == [Message("/demond/transport/lead", (1,))]
+        await client.ask("/demond/transport/sync", "jack")
+        assert await client.ask("/demond/transport/lead") == [Message("/demond/transport/lead", (0,))]
+        assert (await client.error("/demond/transport/lead", 1))[0] == 409
         await client.ask("/demond/transport/start_stop", 0)
         assert await client.ask("/demond/transport/start_stop") == [Message("/demond/transport/start_stop", (0,))]
         await client.ask("/demond/transport/sync", "none")

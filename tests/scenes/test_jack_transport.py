@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from demond.control import RefusedError
-from demond.messages import TransportPlace
+from demond.messages import LeadTransport, TransportPlace
+from demond.scenes.jack_lead import ASTRAY_BEATS
 from demond.scenes.scene import Scene, Span, Unit
 from demond.scenes.transport import GONE_SECONDS, Sync, Transport
 from tests.scenes.stand import Stand
@@ -90,7 +91,7 @@ def jack_led(scene: Scene) -> tuple[Stand, list[object]]:
     stand = Stand(scene)
     told: list[object] = []
     stand.stage.follow_jack = lambda on: told.append(("follow", on))
-    stand.stage.roll_jack = lambda on: told.append(("roll", on))
+    stand.stage.jack_lead.roll = lambda on: told.append(("roll", on))
     stand.stage.choose_sync(Sync.JACK)
     return stand, told
 
@@ -119,3 +120,49 @@ def test_a_scene_that_waits_for_its_beat_waits_for_the_next_one_when_the_transpo
     assert stand.value("denoise") == 0.7
     stand.pass_time(0.2)
     assert stand.value("denoise") == 0.2
+
+
+def leading() -> tuple[Stand, list[LeadTransport], list[bool]]:
+    stand, told, rolled = Stand(), list[LeadTransport](), list[bool]()
+    stand.stage.jack_lead.tell, stand.stage.jack_lead.roll = told.append, rolled.append
+    stand.stage.jack_lead.choose(True)
+    return stand, told, rolled
+
+
+def test_a_steady_beat_is_told_once_and_each_change_once() -> None:
+    stand, told, rolled = leading()
+    stand.pass_time(10)
+    assert [(lead.on, lead.bpm, lead.rolls) for lead in told] == [(True, 120.0, True)]
+    stand.stage.transport.set_bpm(90, stand.now_ns)
+    stand.stage.beat_changed()
+    stand.stage.beat_changed()
+    assert [lead.bpm for lead in told] == [120.0, 90.0]
+    assert told[1].beat == pytest.approx(20)
+    stand.stage.transport_cue("stop")
+    stand.stage.transport_cue("play")
+    assert [lead.rolls for lead in told] == [True, True, False, True]
+    assert rolled == [False, True]
+    stand.stage.jack_lead.choose(False)
+    stand.stage.transport.set_bpm(80, stand.now_ns)
+    stand.stage.beat_changed()
+    assert [lead.on for lead in told[4:]] == [False]
+
+
+def test_a_midi_clock_that_wanders_is_told_on() -> None:
+    stand, told, _rolled = leading()
+    for _ in range(200):
+        stand.now_ns += round(60e9 / 130 / 24)
+        stand.stage.midi_clock("clock", "tick", 0, stand.now_ns)
+    assert told[-1].bpm == pytest.approx(130, rel=0.01)
+    assert len(told) < 100
+    last = told[-1]
+    heard = last.beat + (stand.now_ns - last.time_ns) * last.bpm / 60e9
+    assert heard == pytest.approx(stand.stage.transport.beat_at(stand.now_ns), abs=2 * ASTRAY_BEATS)
+
+
+def test_what_follows_jack_cannot_lead_it() -> None:
+    stand, told, _ = leading()
+    stand.stage.choose_sync(Sync.JACK)
+    assert [lead.on for lead in told] == [True, False]
+    with pytest.raises(RefusedError, match="choose another /demond/transport/sync"):
+        stand.stage.jack_lead.choose(True)

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-import jack
 import numpy as np
 import pytest
 
@@ -102,22 +101,24 @@ def test_the_beat_is_that_of_the_frame_which_is_heard() -> None:
         errors = []
         for _ in range(60):
             listener.until(lambda: True, "")
-            errors.append(listener.beat() - master.heard_beat(listener.latency))
+            look = master.look()
+            told = listener.stage.transport.beat_at(look.time_ns)
+            errors.append(told - look.beat_at(master.bpm, listener.latency))
             time.sleep(0.005)
         assert abs(float(np.median(errors))) < 0.01, errors
         before = len(listener.places)
-        master.client.transport_frame = 48000 * 60
+        master.locate(48000 * 60)
         listener.until(lambda: listener.beat() >= 150, "the beat is where the transport was put")
         assert any(each.moved for each in listener.places[before:])
         listener.stage.transport_cue("stop")
         listener.until(lambda: not transport.playing, "the beat stands with the transport")
-        assert listener.beat() == pytest.approx(master.client.transport_frame / 48000 * 2.5, abs=0.001)
+        assert listener.beat() == pytest.approx(master.heard_beat(0), abs=0.001)
 
 
 def test_an_lfo_and_a_scene_keep_to_the_transports_beats() -> None:
     with led() as (listener, master):
         listener.stage.define([Scene("drop", {"feedback": 0.9}, quantize=Span(1, Unit.BARS))], (), {})
-        master.client.transport_start()
+        master.roll()
         listener.until(lambda: listener.stage.transport.playing, "JACK's transport rolls")
         listener.stage.start_lfo("denoise", LFO)
         began = time.monotonic()
@@ -141,11 +142,11 @@ def test_an_lfo_and_a_scene_keep_to_the_transports_beats() -> None:
 
 def test_without_a_master_the_tempo_is_ones_own_and_the_place_the_transports() -> None:
     with led() as (listener, master):
-        master.client.release_timebase()
-        master.client.transport_frame = 48000 * 10
+        master.release()
+        master.locate(48000 * 10)
         listener.until(lambda: listener.places[-1].bpm is None, "nobody says the tempo")
         listener.stage.transport.set_bpm(60, time.monotonic_ns())
-        master.client.transport_frame = 48000 * 20
+        master.locate(48000 * 20)
         listener.until(lambda: listener.beat() == pytest.approx(20), "the place at that tempo")
 
 
@@ -154,8 +155,8 @@ def test_where_it_is_not_followed_nothing_is_told() -> None:
         listener.stage.choose_sync(Sync.NONE)
         listener.pass_cycles(10)
         heard = len(listener.places)
-        master.client.transport_start()
-        wait_for(lambda: master.client.transport_state == jack.ROLLING, 5, "it rolls")
+        master.roll()
+        wait_for(lambda: master.look().rolling, 5, "it rolls")
         listener.pass_cycles(100)
         assert len(listener.places) == heard
         listener.stage.choose_sync(Sync.JACK)
@@ -164,65 +165,39 @@ def test_where_it_is_not_followed_nothing_is_told() -> None:
         assert listener.places[heard].moved
 
 
-class Follower:
-    """A JACK client that reads bars and beats, as one does that follows a timebase master."""
-
-    def __init__(self, server: str | None) -> None:
-        self.client = jack.Client("follower", no_start_server=True, servername=server)
-
-    def place(self) -> dict[str, float]:
-        return dict(self.client.transport_query()[1])
-
-    def beat_now(self, latency: int) -> float | None:
-        """The beat that is heard now; None while nobody says one."""
-        place = self.place()
-        if "bar" not in place:
-            return None
-        in_bar = place["beat"] - 1 + place["tick"] / place["ticks_per_beat"]
-        beat = (place["bar"] - 1) * place["beats_per_bar"] + in_bar
-        since = self.client.transport_frame - place["frame"] - latency
-        return float(beat + since / self.client.samplerate * place["beats_per_minute"] / 60)
-
-    def __enter__(self) -> Follower:
-        self.client.activate()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.client.close()
-
-
 def test_other_clients_follow_the_beat_when_it_leads() -> None:
     with (
         running_jackd(period=1024, sync=False) as server,
         heard(server.name or "") as listener,
-        Follower(server.name) as follower,
+        Timebase(server.name) as follower,
     ):
         stage, transport = listener.stage, listener.stage.transport
         transport.set_bpm(97, time.monotonic_ns())
         transport.beats_per_bar = 3
         stage.jack_lead.choose(True)
         listener.until(lambda: (led := listener.led()) is not None and led.leads, "it is timebase master")
-        follower.client.transport_start()
-        listener.until(lambda: follower.place().get("beats_per_minute") == 97, "the tempo is seen")
-        assert follower.place()["beats_per_bar"] == 3
+        follower.roll()
+        listener.until(lambda: follower.look().place.get("beats_per_minute") == 97, "the tempo is seen")
+        assert follower.look().place["beats_per_bar"] == 3
         errors = []
         for _ in range(60):
             listener.pump()
-            errors.append((follower.beat_now(listener.latency) or 0.0) - listener.beat())
+            look = follower.look()
+            errors.append(look.beat_told(listener.latency) - transport.beat_at(look.time_ns))
             time.sleep(0.005)
         assert abs(float(np.median(errors))) < 0.01, errors
 
         transport.set_bpm(140, time.monotonic_ns())
         stage.beat_changed()
-        listener.until(lambda: follower.place().get("beats_per_minute") == 140, "a new tempo is seen")
+        listener.until(lambda: follower.look().place.get("beats_per_minute") == 140, "a new tempo is seen")
         stage.transport_cue("stop")
-        listener.until(lambda: follower.client.transport_state == jack.STOPPED, "the transport stops, too")
+        listener.until(lambda: not follower.look().rolling, "the transport stops, too")
         stage.transport_cue("play")
-        listener.until(lambda: follower.client.transport_state == jack.ROLLING, "playing starts it")
+        listener.until(lambda: follower.look().rolling, "playing starts it")
         stage.jack_lead.choose(False)
         listener.until(lambda: (led := listener.led()) is not None and not led.leads, "it leads no longer")
-        follower.client.transport_frame = 0
-        listener.until(lambda: "bar" not in follower.place(), "nobody says bars and beats")
+        follower.locate(0)
+        listener.until(lambda: "bar" not in follower.look().place, "nobody says bars and beats")
 
 
 def test_a_timebase_master_that_is_there_is_not_pushed_aside_but_waited_for() -> None:
@@ -231,5 +206,5 @@ def test_a_timebase_master_that_is_there_is_not_pushed_aside_but_waited_for() ->
         listener.stage.jack_lead.choose(True)
         listener.until(lambda: (led := listener.led()) is not None and led.why_not, "it is told why it does not lead")
         assert listener.led() == TransportLed(leads=False, why_not="another client of JACK is timebase master")
-        master.client.release_timebase()
+        master.release()
         listener.until(lambda: (led := listener.led()) is not None and led.leads, "it leads as soon as it may")

@@ -16,6 +16,8 @@ import sys
 import time
 from typing import Any
 
+_END_SECONDS = 5.0
+
 
 class Controller:
     """The bench's end of the process. A context manager that ends it."""
@@ -60,9 +62,14 @@ class Controller:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.wait()
+        """Ends the process, tidily if possible: a client that vanishes holds a synchronous jackd up for seconds."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 class _Plugged:
@@ -118,6 +125,8 @@ def main() -> int:
     for line in sys.stdin:
         plugged, answer = _obey(line, plugged, name, server)
         print(json.dumps(answer), flush=True)
+    if plugged is not None:
+        plugged.close()
     return 0
 
 

@@ -66,6 +66,11 @@ def why_not_native() -> str | None:
     """None when the C callback can be set, or a sentence for the user."""
     if not native.available():
         return native.MISSING
+    if not hasattr(native.library, "demond_timebase"):
+        return (
+            "demond's C library is older than its Python part, so the JACK callback runs in Python, which is good from "
+            "about 256 frames a period on; reinstall demond to have the fast one"
+        )
     functions = (
         "process_callback",
         "xrun_callback",

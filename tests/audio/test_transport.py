@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from demond import native
 from demond.audio.loop import SharedLoop
+from demond.audio.player import why_not_native
 from demond.knobs import knob
 from demond.messages import FollowTransport, RollTransport, TransportLed, TransportPlace
 from demond.scenes.modulate import FADE_SECONDS, Lfo, RateUnit, Shape, wave
@@ -208,3 +210,9 @@ def test_a_timebase_master_that_is_there_is_not_pushed_aside_but_waited_for() ->
         assert listener.led() == TransportLed(leads=False, why_not="another client of JACK is timebase master")
         master.release()
         listener.until(lambda: (led := listener.led()) is not None and led.leads, "it leads as soon as it may")
+
+
+def test_a_c_library_that_knows_no_timebase_is_said_to_be_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert why_not_native() is None
+    monkeypatch.setattr(native, "library", object())
+    assert "older than its Python part" in str(why_not_native())

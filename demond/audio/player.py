@@ -68,7 +68,7 @@ def why_not_native() -> str | None:
         return native.MISSING
     if not hasattr(native.library, "demond_timebase"):
         return (
-            "demond's C library is older than its Python part, so the JACK callback runs in Python, which is good from "
+            "demond's C library is older than its Python part: the JACK callback runs in Python, which is good from "
             "about 256 frames a period on; reinstall demond to have the fast one"
         )
     functions = (

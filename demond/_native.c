@@ -1,11 +1,11 @@
 /* The part of demond that runs in JACK's real-time thread, and the atomic words that all processes share.
  *
  * Built as a plain shared object for ctypes: no Python headers, no JACK headers, no libjack. The audio process hands
- * the two libjack functions that the callback needs over as pointers. Everything the callback touches is either the
+ * the libjack functions that the callbacks need over as pointers. Everything the callback touches is either the
  * shared playback loop (_loop.h) or the player, which the audio process allocates.
  *
- * Contract: demond_process() runs in JACK's process thread. It never allocates, locks, logs or calls libc beyond
- * memset and clock_gettime. demond_on_*() run in JACK's notification thread and only count. All else runs in ordinary
+ * Contract: demond_process() and demond_timebase() run in JACK's process thread. They never allocate, lock, log or call
+ * libc beyond memset and clock_gettime. demond_on_*() run in JACK's notification thread and only count. All else runs in ordinary
  * threads.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "_loop.h"
+#include "_timebase.h"
 #include "_voice.h"
 
 /* ---- the layout, for the test that C and Python agree ----------------------------------------------------------- */
@@ -75,6 +76,9 @@ struct player {
     uint64_t known_rate, known_discontinuities, sequence;
     uint32_t expected_frame_time, known_period;
     int started;
+
+    cycle_times_function *cycle_times;
+    struct lead lead;
 };
 
 EXPORT uint64_t demond_player_size(void) { return sizeof(struct player); }
@@ -335,6 +339,25 @@ EXPORT int demond_process(uint32_t frames, void *arg) {
     if (spent > get(&h->longest_ns))
         release(&h->longest_ns, spent);
     return 0;
+}
+
+/* Main thread, before demond_timebase is set, and then whenever the beat has changed. See lead_say. */
+EXPORT void demond_player_lead(struct player *p, void *cycle_times, double beat, double usecs, double bpm,
+                               double meter, int rolls) {
+    p->cycle_times = (cycle_times_function *)cycle_times;
+    lead_say(&p->lead, beat, usecs, bpm, meter, rolls);
+}
+
+/* JACK's timebase callback: it is asked for the place of the next cycle. */
+EXPORT void demond_timebase(int state, uint32_t frames, struct jack_place *place, int is_new, void *arg) {
+    (void)state, (void)frames, (void)is_new;
+    struct player *p = arg;
+    uint32_t current;
+    uint64_t now, next;
+    float period;
+    if (p->cycle_times(p->client, &current, &now, &next, &period))
+        next = place->usecs;
+    timebase_place(&p->lead, (double)next, place);
 }
 
 /* setuptools asks the linker for this name on some platforms; nobody imports the module. */

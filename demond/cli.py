@@ -109,7 +109,7 @@ def bench_plot(context: typer.Context) -> None:
 
 @bench.command("control", context_settings=PROGRAM, add_help_option=False)
 def bench_control(context: typer.Context) -> None:
-    """From a MIDI or OSC message to the knob's new value, while eight faders move at once."""
+    """How soon and how reliably hands are followed, by MIDI and OSC: a table of goals, met or not."""
     become("demond.bench.control", context.args)
 
 

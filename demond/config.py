@@ -11,11 +11,22 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationInfo,
+    field_validator,
+)
 
 from demond import strict_yaml
 from demond.knobs import UnknownKnobError
 from demond.messages import Backend
+from demond.scenes.follower import FASTEST_BPM, SLOWEST_BPM
+from demond.scenes.transport import BEATS_PER_BAR, DEFAULT_BPM, METER_LIMIT
 from demond.session import (
     CURVE_LIMIT,
     DEPTH,
@@ -47,7 +58,7 @@ from demond.session import (
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Jack(_Section):
@@ -168,7 +179,7 @@ def _prompt_of_text(prompt: object) -> object:
     return {"text": prompt} if isinstance(prompt, str) else prompt
 
 
-Said = Annotated[Prompt, BeforeValidator(_prompt_of_text)]
+Said = Annotated[Prompt, BeforeValidator(_prompt_of_text, json_schema_input_type=str | Prompt)]
 """A prompt, for which its text alone may stand."""
 
 
@@ -243,6 +254,27 @@ class Engine(_Section):
         return Session(settings)
 
 
+class Tempo(_Section):
+    """The beat at the start; `/demond/transport/` changes it while demond plays."""
+
+    bpm: Annotated[float, Field(ge=SLOWEST_BPM, le=FASTEST_BPM)] = DEFAULT_BPM
+    meter: Annotated[int, Field(ge=1, le=METER_LIMIT)] = BEATS_PER_BAR
+    """Beats of a bar."""
+    sync: Literal["midi", "jack", "tap", "none"] = "midi"
+    """Who may say the tempo: MIDI clock or JACK's transport while it does, and else taps and numbers."""
+    start_stop: bool = True
+    """Whether the beat starts and stops with the clock or the transport that leads it."""
+    lead: bool = False
+    """Whether JACK's transport follows the beat; not with sync `jack`."""
+
+    @field_validator("lead")
+    @classmethod
+    def _leads_or_follows(cls, lead: bool, info: ValidationInfo) -> bool:
+        if lead and info.data.get("sync") == "jack":
+            raise ValueError("is for a sync other than jack: the beat cannot follow JACK's transport and lead it")
+        return lead
+
+
 class Config(_Section):
     """The whole file."""
 
@@ -250,6 +282,7 @@ class Config(_Section):
     osc: Osc = Osc()
     midi: Midi = Midi()
     engine: Engine = Engine()
+    tempo: Tempo = Tempo()
     mappings: list[Path] | None = None
     """Mapping files; none loads the ready ones of every known controller."""
     roots: list[Path] | None = None

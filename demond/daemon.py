@@ -227,7 +227,9 @@ class Daemon:
             note=self._presenter.note,
             fail=self._fail,
         )
-        self.audio = AudioPart(config.jack, self._loop, around, self._fail)
+        self.audio = AudioPart(config.jack, self._loop, around, self._fail, self.stage.jack_transport)
+        self.stage.follow_jack, self.stage.jack_lead.roll = self.audio.follow_transport, self.audio.roll_transport
+        self.stage.jack_lead.tell = self.audio.lead_transport
         self.engine = EnginePart(config.engine, session, self._loop, self._doorbell, around, reports)
         self._told = {setting.key: setting for setting in self.session.settings}
         if config.midi.backend != "none":
@@ -238,7 +240,7 @@ class Daemon:
         self.stage.library.stored, remark = store.load()
         if remark:
             self._presenter.note(remark)
-        self._conductor = Conductor(self.stage, store)
+        self._conductor = Conductor(self.stage, store, self.config.tempo)
 
     async def _open_osc(self, stack: contextlib.AsyncExitStack) -> None:
         osc = self.config.osc

@@ -138,6 +138,62 @@ class JackState(Message):
     detail: str
 
 
+class FollowTransport(Message):
+    """Daemon to audio process: say from now on where JACK's transport is, or no longer."""
+
+    type: Literal["follow_transport"] = "follow_transport"
+    on: bool
+
+
+class RollTransport(Message):
+    """Daemon to audio process: start JACK's transport, or stop it where it is."""
+
+    type: Literal["roll_transport"] = "roll_transport"
+    on: bool
+
+
+class LeadTransport(Message):
+    """Daemon to audio process: be timebase master of JACK's transport, and say this of the beat; or no longer.
+
+    Beat `beat` is heard at `time_ns` (`time.monotonic_ns()`), and others follow at `bpm` while it `rolls`.
+    """
+
+    type: Literal["lead_transport"] = "lead_transport"
+    on: bool
+    beat: float = 0.0
+    time_ns: int = 0
+    bpm: float = 120.0
+    beats_per_bar: float = 4.0
+    rolls: bool = True
+
+
+class TransportLed(Message):
+    """Audio process to daemon: whether it is timebase master now, and if it is to be and is not, why."""
+
+    type: Literal["transport_led"] = "transport_led"
+    leads: bool
+    why_not: str = ""
+
+
+class TransportPlace(Message):
+    """Audio process to daemon: where JACK's transport is, while that is followed.
+
+    The frame that is `seconds` after the transport's beginning is heard at `time_ns` (`time.monotonic_ns()`).
+    """
+
+    type: Literal["transport_place"] = "transport_place"
+    time_ns: int
+    rolling: bool
+    moved: bool
+    """Whether it was started, stopped or put elsewhere since the last message, and did not just go on."""
+    seconds: float
+    bpm: float | None = None
+    """This and what follows are None while no client of JACK is timebase master."""
+    beat: float | None = None
+    """Beats since the beginning, in beats of the master's meter."""
+    beats_per_bar: float | None = None
+
+
 class MidiPort(Message):
     """One open MIDI input: its name, and where the system tells, the USB id (`0944:0117`) and socket (`1-1.2`)."""
 
@@ -184,6 +240,11 @@ AnyMessage = Annotated[
     | Playing
     | Fatal
     | JackState
+    | FollowTransport
+    | RollTransport
+    | TransportPlace
+    | LeadTransport
+    | TransportLed
     | MidiPorts
     | MidiIn
     | MidiOut,

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from demond.bench.control import KNOBS, latencies
+from demond.bench.devices import painted_after
+from demond.bench.hands import KNOBS, latencies
+from demond.bench.morphs import moves
+from demond.bench.rows import below, row
 from demond.bench.senders import SENT
+from demond.bench.surfaces import typos
 from demond.knobs import INDEX
 from demond.trace import CHANGE
 
@@ -44,3 +53,51 @@ def test_a_message_that_is_never_answered_is_left_to_the_question_for_lost_value
 def test_a_value_that_comes_again_belongs_to_the_newest_message() -> None:
     waits, _ = latencies(sent((10, 0, 0.5), (200, 0, 0.5)), changes((10, 11, 0, 0.5), (200, 203, 0, 0.5)))
     assert sorted(waits.tolist()) == pytest.approx([1.0, 3.0])
+
+
+def test_a_device_is_painted_when_the_last_of_its_messages_came_first() -> None:
+    heard = [(2_000_000_000, "e00040"), (2_500_000_000, "90017f"), (9_000_000_000, "e00040")]
+    assert painted_after(1_000_000_000, heard, {"e00040", "90017f"}) == 1.5
+    assert painted_after(1_000_000_000, heard, {"e00040", "900200"}) is None
+
+
+def test_moves_are_counted_in_steps_of_the_way() -> None:
+    assert moves([0.12, 0.13, 0.09], 0.1, 0.9) == pytest.approx([2.5, 1.25, 5.0])
+
+
+def test_a_row_without_figures_is_not_met() -> None:
+    assert not row("G2", "a replug", "s", [], "all < 1 s", True).met
+    assert not below([], 1.0)
+    assert below([0.5] * 99 + [3.0], 2.0, 98)
+    assert not below([0.5, 3.0], 2.0)
+
+
+def test_every_typo_is_none_of_the_knobs() -> None:
+    assert len(typos()) > 30
+    assert not {typo for typo, _ in typos()} & set(INDEX)
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(180)
+def test_the_bench_measures_its_goals_on_the_real_daemon(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "demond.bench.control", "--turns", "1", "--goals", "G2,G3,G6,G7,G8"]
+    done = subprocess.run([*command, "--json", str(report)], capture_output=True, text=True, timeout=150, check=False)
+    assert report.exists(), done.stderr
+    told = json.loads(report.read_text())
+    assert [each["goal"] for each in told["rows"]] == ["G2", "G3", "G6", "G6", "G7", "G8"]
+    assert all(each["count"] and 0 < each["p50"] <= each["p99"] <= each["longest"] for each in told["rows"])
+    right = {each["goal"]: each["notes"] for each in told["rows"]}
+    # What is right or wrong does not depend on how busy the machine is; how soon it is does.
+    assert "1 of 1 times the takeover was armed again" in right["G2"]
+    assert "1 bad files changed nothing" in right["G3"]
+    assert "a hint for each" in right["G7"]
+    assert "0 jumps; touched knobs stay" in right["G8"]
+    assert done.returncode == (0 if all(each["met"] for each in told["rows"]) else 1)
+
+
+def test_an_unknown_goal_is_refused_in_words() -> None:
+    command = [sys.executable, "-m", "demond.bench.control", "--goals", "G99"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "G99 is none of G1" in done.stderr

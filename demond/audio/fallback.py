@@ -111,6 +111,13 @@ class PythonPlayer:
         """See :class:`demond.audio.player.Player`."""
         self._leaving = True
 
+    def lead(self, beat: float, usecs: float, bpm: float, meter: float, rolls: bool) -> str:
+        """See :class:`demond.audio.player.Player`: the interpreter is kept out of one more real-time callback."""
+        return "only the callback in C can be timebase master, and here it runs in Python"
+
+    def release(self) -> None:
+        """See :class:`demond.audio.player.Player`."""
+
     def _get(self, name: str, index: int = 0) -> int:
         return native.load_u64(self._loop.address(name, index))
 

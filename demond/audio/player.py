@@ -41,6 +41,15 @@ class Player(Protocol):
     def leave(self) -> None:
         """Fades out in 50 ms and stays silent."""
 
+    def lead(self, beat: float, usecs: float, bpm: float, meter: float, rolls: bool) -> str:
+        """Says where the beat is: `beat` at the cycle that begins at `usecs` of JACK's clock.
+
+        The first time it asks to be timebase master. Returns why it is none, or nothing.
+        """
+
+    def release(self) -> None:
+        """Is no longer timebase master."""
+
 
 class _LatencyRange(ctypes.Structure):
     _fields_ = (("min", ctypes.c_uint32), ("max", ctypes.c_uint32))
@@ -57,6 +66,11 @@ def why_not_native() -> str | None:
     """None when the C callback can be set, or a sentence for the user."""
     if not native.available():
         return native.MISSING
+    if not hasattr(native.library, "demond_timebase"):
+        return (
+            "demond's C library is older than its Python part: the JACK callback runs in Python, which is good from "
+            "about 256 frames a period on; reinstall demond to have the fast one"
+        )
     functions = (
         "process_callback",
         "xrun_callback",
@@ -134,6 +148,9 @@ class NativePlayer:
             if getattr(jack._lib, function)(client._ptr, pointer, jack._ffi.cast("void*", self._player)):
                 raise jack.JackError(f"{function} failed")
         libjack.jack_set_latency_callback(handle(client._ptr), _address(library.demond_on_latency), self._player)
+        library.demond_player_lead.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_double] * 4 + [ctypes.c_int]
+        library.demond_player_lead.restype = None
+        self._library, self._client, self._leads = library, client, False
 
     def _word(self, name: str) -> int:
         return self._player + 8 * _FIRST_WORDS.index(name)
@@ -161,6 +178,22 @@ class NativePlayer:
     def leave(self) -> None:
         """See :class:`Player`."""
         native.store_u64(self._word("leaving"), 1)
+
+    def lead(self, beat: float, usecs: float, bpm: float, meter: float, rolls: bool) -> str:
+        """See :class:`Player`. Nobody else's timebase is taken away."""
+        times = _address(libjack.jack_get_cycle_times)
+        self._library.demond_player_lead(self._player, times, beat, usecs, bpm, meter, rolls)
+        if not self._leads:
+            callback = jack._ffi.cast("JackTimebaseCallback", _address(self._library.demond_timebase))
+            argument = jack._ffi.cast("void*", self._player)
+            self._leads = jack._lib.jack_set_timebase_callback(self._client._ptr, 1, callback, argument) == 0
+        return "" if self._leads else "another client of JACK is timebase master"
+
+    def release(self) -> None:
+        """See :class:`Player`."""
+        if self._leads:
+            jack._lib.jack_release_timebase(self._client._ptr)
+            self._leads = False
 
 
 def _address(function: object) -> int:

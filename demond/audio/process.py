@@ -23,13 +23,26 @@ from collections.abc import Sequence
 from demond import shm
 from demond._process import be_child
 from demond.audio.loop import LoopError, SharedLoop
-from demond.messages import Channel, ChannelClosedError, Fatal, JackState, Shutdown
+from demond.messages import (
+    AnyMessage,
+    Channel,
+    ChannelClosedError,
+    Fatal,
+    FollowTransport,
+    JackState,
+    LeadTransport,
+    Message,
+    RollTransport,
+    Shutdown,
+    TransportLed,
+)
 
 try:
     import jack
 
     from demond.audio.fallback import PythonPlayer
     from demond.audio.player import NativePlayer, Player, playback_latency, silence_libjack, why_not_native
+    from demond.audio.transport import POLL_SECONDS, TransportWatch, jacks_usecs
 except OSError as _error:  # JACK-Client finds no libjack on this machine
     _no_libjack: OSError | None = _error
 else:
@@ -53,6 +66,15 @@ class _AudioProcess:
         self._leaving = False
         self._said: JackState | None = None
         self._touched = 0
+        self._client: jack.Client | None = None
+        self._player: Player | None = None
+        """While they are active."""
+        self._lead: LeadTransport | None = None
+        """What is to be said of the beat, while others are to follow it."""
+        self._led: TransportLed | None = None
+        self._follows_transport = False
+        self._watch: TransportWatch | None = None
+        self._port_latency = 0
         self._doorbell = os.eventfd(0, os.EFD_NONBLOCK)
         """Makes the main thread look at `_leaving` at once."""
         self._end_read, self._end_write = os.pipe()
@@ -102,6 +124,8 @@ class _AudioProcess:
             cycles = self._loop.audio().cycles
             self._touch()
             client.activate()
+            self._client, self._player = client, player
+            self._follow_transport()
             wiring = _Wiring(client, ports, self._options.connect)
             ports_seen = latency_seen = -1
             while not self._leaving and not player.shutdowns:
@@ -111,13 +135,15 @@ class _AudioProcess:
                 if latency_seen != player.latency_changes:
                     latency_seen = player.latency_changes
                     ranges = [playback_latency(port) for port in ports]
-                    self._loop.set_port_latency(min(low for low, _ in ranges), max(high for _, high in ranges))
+                    self._port_latency = max(high for _, high in ranges)
+                    self._loop.set_port_latency(min(low for low, _ in ranges), self._port_latency)
                 figures = self._loop.audio()
                 if figures.cycles != cycles:
                     self._loop.set_connected(True)
                     self._say("connected", self._in_words(figures.rate, figures.period, wiring))
                 else:
                     self._say("waiting", "the JACK server is there, but it runs no cycles")
+                self._lead_transport()
                 self._wait(_TICK_SECONDS)
             if self._leaving and not player.shutdowns:
                 player.leave()
@@ -128,6 +154,7 @@ class _AudioProcess:
             self._wait(_RETRY_SECONDS)
         finally:
             self._loop.set_connected(False)
+            self._client = self._player = self._watch = None
             client.close()
         if not self._leaving:
             self._say("waiting", "the JACK server has gone; the sound returns as soon as it is back")
@@ -150,26 +177,68 @@ class _AudioProcess:
         message = JackState(state="connected" if state == "connected" else "waiting", detail=detail)
         if message != self._said:
             self._said = message
-            try:
-                self._channel.send(message)
-            except ChannelClosedError:
-                self._ring()
+            self._send(message)
+
+    def _send(self, message: Message) -> None:
+        try:
+            self._channel.send(message)
+        except ChannelClosedError:
+            self._ring()
 
     def _wait(self, seconds: float) -> None:
         """One beat: the heart, fresh content, the channel, then sleep for `seconds` or until something happens."""
         self._loop.beat_audio()
         self._touch()
-        channel = self._channel.fileno()
-        readable, _, _ = select.select([channel, self._doorbell], [], [], seconds)
-        if channel not in readable:
-            return
+        channel, deadline = self._channel.fileno(), time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            nap = min(left, POLL_SECONDS) if self._watch else left
+            readable, _, _ = select.select([channel, self._doorbell], [], [], nap)
+            if readable:
+                if channel in readable:
+                    self._hear()
+                return
+            if self._watch and (place := self._watch.look(self._port_latency)):
+                self._send(place)
+
+    def _hear(self) -> None:
         try:
-            told_to_end = any(isinstance(message, Shutdown) for message in self._channel.receive())
+            for message in self._channel.receive():
+                self._obey(message)
         except (ChannelClosedError, ValueError):  # the daemon is gone, or is none of ours
-            told_to_end = True
-        if told_to_end:
+            self._obey(Shutdown())
+
+    def _obey(self, message: AnyMessage) -> None:
+        if isinstance(message, Shutdown):
             os.write(self._end_write, b"\0")
             self._ring()
+        elif isinstance(message, FollowTransport):
+            self._follows_transport = message.on
+            self._follow_transport()
+        elif isinstance(message, LeadTransport):
+            self._lead = message if message.on else None
+            self._lead_transport()
+        elif isinstance(message, RollTransport) and self._client is not None:
+            (self._client.transport_start if message.on else self._client.transport_stop)()
+
+    def _lead_transport(self) -> None:
+        """Says where the beat is; and, as long as another client leads, asks again."""
+        lead, player = self._lead, self._player
+        if player is None:
+            return
+        if lead is None:
+            player.release()
+            led = TransportLed(leads=False)
+        else:
+            usecs = jacks_usecs(lead.time_ns, self._port_latency, self._loop.audio().rate)
+            why_not = player.lead(lead.beat, usecs, lead.bpm, lead.beats_per_bar, lead.rolls)
+            led = TransportLed(leads=not why_not, why_not=why_not)
+        if led != self._led:
+            self._led = led
+            self._send(led)
+
+    def _follow_transport(self) -> None:
+        followed = self._client if self._follows_transport else None
+        self._watch = TransportWatch(followed) if followed is not None else None
 
     def _touch(self) -> None:
         if (generation := self._loop.geometry().generation) != self._touched:

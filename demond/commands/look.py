@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -11,28 +12,47 @@ from rich.table import Table
 from demond.client import Client, NoAnswerError
 from demond.commands import HOST, PORT, Host, Json, Port, err, from_daemon, give_up, out, print_json
 from demond.knobs import KNOBS, Kind
-from demond.strict_yaml import YamlError
+from demond.strict_yaml import Problem, YamlError
 
 
 def check(
     files: Annotated[list[Path], typer.Argument(help="Mapping files, device profiles or a settings file.")],
+    as_json: Json = False,
 ) -> None:
-    """Say whether files are right, with file:line:col and a suggestion for each mistake."""
-    from demond.mapping import check_file
+    """Say whether files are right, with file:line:col and a suggestion for each mistake.
 
+    With --json a list of what was found, each with file, line, column (from 1), severity
+    (error or warning) and message, for editors. The exit status is 1 when there is an error.
+    """
+    found: list[dict[str, object]] = []
     wrong = 0
     for path in files:
-        try:
-            what = check_file(path)
-        except YamlError as error:
-            wrong += 1
-            err.print(str(error), soft_wrap=True, markup=False)
-        except OSError as error:
-            wrong += 1
-            err.print(f"{path}: {error.strerror}", soft_wrap=True, markup=False)
+        problems, what, warnings = _judged(path)
+        wrong += bool(problems)
+        if as_json:
+            found += [{**asdict(each), "severity": "error"} for each in problems]
+            found += [{**asdict(each), "severity": "warning"} for each in warnings]
+        elif problems:
+            err.print("\n".join(map(str, problems)), soft_wrap=True, markup=False)
         else:
-            out.print(f"{path}: {what}, no mistakes", soft_wrap=True, markup=False)
+            said = [f"{path}: {what}, no mistakes", *(f"warning: {each}" for each in warnings)]
+            out.print("\n".join(said), soft_wrap=True, markup=False)
+    if as_json:
+        print_json(found)
     raise typer.Exit(1 if wrong else 0)
+
+
+def _judged(path: Path) -> tuple[tuple[Problem, ...], str, tuple[Problem, ...]]:
+    """The mistakes of a file, or what it is and its warnings."""
+    from demond.mapping import check_file
+
+    try:
+        what, warnings = check_file(path)
+    except YamlError as error:
+        return error.problems, "", ()
+    except OSError as error:
+        return (Problem(str(path), 0, 0, str(error.strerror)),), "", ()
+    return (), what, warnings
 
 
 def knobs(host: Host = HOST, port: Port = PORT, as_json: Json = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -88,7 +89,9 @@ def _concerns(message: dict[str, Any], name: str) -> bool:
 
 
 def fmt(
-    files: Annotated[list[Path], typer.Argument(help="Mapping files, device profiles or a settings file.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Mapping files, device profiles or a settings file; - is stdin to stdout.")
+    ],
     check: Annotated[bool, typer.Option("--check", help="Only say which files would change.")] = False,
 ) -> None:
     """Lay out YAML files in demond's own style; comments stay, and so does what the files mean."""
@@ -97,12 +100,16 @@ def fmt(
 
     changed = wrong = 0
     for path in files:
+        piped = str(path) == "-"
         try:
-            old = read(path)
-            new = formatted(old, str(path))
+            old = sys.stdin.buffer.read() if piped else read(path)
+            new = formatted(old, "stdin" if piped else str(path))
         except YamlError as error:
             wrong += 1
             err.print(str(error), soft_wrap=True, markup=False)
+            continue
+        if piped and not check:
+            sys.stdout.write(new)
             continue
         if new.encode() == old:
             continue
@@ -116,9 +123,12 @@ def fmt(
 
 
 def schema(
-    kind: Annotated[Literal["mapping", "profile"], typer.Argument(help="What kind of file.")] = "mapping",
+    kind: Annotated[Literal["mapping", "profile", "settings"], typer.Argument(help="What kind of file.")] = "mapping",
 ) -> None:
-    """Print the JSON Schema of mapping files or device profiles, for editors that complete and check as you type."""
+    """Print the JSON Schema of mappings, device profiles or settings, for editors that complete and check.
+
+    `demond schema > mapping.json`, and `# yaml-language-server: $schema=mapping.json` as the first line of a mapping.
+    """
     from demond.mapping.json_schema import json_schema
 
     print_json(json_schema(kind))

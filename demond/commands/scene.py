@@ -106,18 +106,22 @@ def morph(
 
 def tempo(
     bpm: Annotated[float | None, typer.Argument(help="Beats a minute; none tells.", min=20, max=400)] = None,
-    sync: Annotated[str | None, typer.Option(help="Who may say the tempo: midi, tap or none.")] = None,
+    sync: Annotated[str | None, typer.Option(help="Who may say the tempo: midi, jack, tap or none.")] = None,
     meter: Annotated[int | None, typer.Option(help="Beats of a bar.")] = None,
+    lead: Annotated[
+        bool | None, typer.Option("--lead/--no-lead", help="Be timebase master, so that JACK's transport follows.")
+    ] = None,
     host: Host = HOST,
     port: Port = PORT,
     as_json: Json = False,
 ) -> None:
     """Tell the tempo, or set it: `demond tempo 124`, `demond tempo --sync midi`."""
     client = Client(host, port)
-    for word, value in (("sync", sync), ("meter", meter), ("bpm", bpm)):
+    given = {"sync": sync, "meter": meter, "bpm": bpm, "lead": None if lead is None else int(lead)}
+    for word, value in given.items():
         if value is not None:
             _send(client, f"/demond/transport/{word}", value)
-    if bpm is None and sync is None and meter is None:
+    if all(value is None for value in given.values()):
         told = {word: _told(client, f"/demond/transport/{word}") for word in ("bpm", "beat", "meter", "sync")}
         if as_json:
             print_json(told)

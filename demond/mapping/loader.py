@@ -59,10 +59,10 @@ def load_mapping(paths: Sequence[Path], roots: Sequence[Path] = ()) -> Mapping:
     return loading.result()
 
 
-def check_file(path: Path) -> str:
-    """What kind of file `path` is, if it has no mistakes: a mapping, a device profile or a settings file.
+def check_file(path: Path) -> tuple[str, tuple[Problem, ...]]:
+    """What kind of file `path` is, if it has no mistakes, and warnings: a mapping, a device profile or settings.
 
-    Warnings follow, one a line. Raises :class:`YamlError`.
+    Raises :class:`YamlError`.
     """
     document = parse(read(path), path)
     keys = document.top_level()
@@ -70,17 +70,16 @@ def check_file(path: Path) -> str:
         profile = document.validate(ProfileFile)
         controls = expand(profile, document).controls if profile else {}
         document.raise_problems()
-        return f"device profile with {len(controls)} controls"
+        return f"device profile with {len(controls)} controls", ()
     if keys & {"demond", "maps", "include", "devices", "layers", "scenes", "lfos"}:
         mapping = load_mapping([path])
         lines = sum(1 for _ in mapping.bindings())
-        what = f"mapping with {lines} lines for {len(mapping.devices)} devices"
-        return "\n".join([what, *(f"warning: {warning}" for warning in mapping.warnings)])
+        return f"mapping with {lines} lines for {len(mapping.devices)} devices", mapping.warnings
     from demond.config import Config  # the settings import YAML reading, which must not import them back
 
     document.validate(Config)
     document.raise_problems()
-    return "settings file"
+    return "settings file", ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from demond.osc.access import Role
 from demond.osc.choices import Choices
 from demond.osc.namespace import Target
 
+STRANGER_SECONDS = 3_600.0
+"""After this long without a word, what a client that is not subscribed has chosen is forgotten."""
 CLIENT_LIMIT = 1_024
 SUBSCRIBER_LIMIT = 64
 ERRORS_PER_SECOND = 10
@@ -80,6 +82,12 @@ class Client:
     """Errors beyond the limit since `window_start`."""
     summary: asyncio.TimerHandle | None = None
 
+    def heard(self, now: float) -> None:
+        """It has just sent something. After a long silence it may be another program, which has the port by now."""
+        if now - self.last_seen > STRANGER_SECONDS and self.subscription is None and not self.permanent:
+            self.choices, self.has_chosen = Choices(), False
+        self.last_seen = now
+
     def may_send_error(self, now: float) -> bool:
         """Counts one error; False if it is beyond the limit of this second."""
         if now - self.window_start >= 1.0:
@@ -135,7 +143,7 @@ class Clients:
         client = self._clients.get(key)
         if client is not None:
             self._clients.move_to_end(key)
-            client.last_seen = now
+            client.heard(now)
         return client
 
     def permanent(self, host: str, port: int, now: float) -> Client | None:

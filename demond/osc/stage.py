@@ -20,12 +20,11 @@ from demond.osc.stage_table import STAGE
 from demond.scenes.modulate import Lfo, RateUnit, Shape
 from demond.scenes.scene import read_grid, read_span, told_grid
 from demond.scenes.stage import Stage
-from demond.scenes.transport import Sync
+from demond.scenes.transport import METER_LIMIT, Sync
 
 Arguments = tuple[Argument, ...]
 Read = TypeVar("Read")
 OFF = "off"
-METER_LIMIT = 32
 TEXT_LIMIT = 60_000
 """Bytes of a JSON text that fits into one datagram with its address."""
 _LFO_DEFAULTS = (0.25, 0.0, 0.0)
@@ -95,6 +94,10 @@ class StageDesk:
                 return transport.beats_per_bar
             case "sync":
                 return transport.sync.value
+            case "start_stop":
+                return int(transport.start_stop)
+            case "lead":
+                return int(self._stage.jack_lead.on)
         return int(transport.playing)
 
     # -- what is done -------------------------------------------------------------------------------------------
@@ -219,9 +222,13 @@ class StageDesk:
             if not 1 <= beats <= METER_LIMIT:
                 raise _bad(target, f"a bar has 1 to {METER_LIMIT} beats, not {beats}")
             transport.beats_per_bar = beats
+        elif word == "lead":
+            self._stage.jack_lead.choose(_number(target, arguments) >= 0.5)
+        elif word == "start_stop":
+            transport.start_stop = _number(target, arguments) >= 0.5
         elif word == "sync":
             words = f"the tempo comes from one of {', '.join(Sync)}"
-            transport.choose(_said(target, lambda: Sync(_text(target, arguments)), words), now)
+            self._stage.choose_sync(_said(target, lambda: Sync(_text(target, arguments)), words))
         self._stage.beat_changed()
 
     def _done(self, client: Client, address: str) -> Callable[[Outcome], None]:

@@ -154,9 +154,25 @@ STAGE: tuple[Entry, ...] = (
     Entry(
         "/demond/transport/sync",
         Verb.STAGE,
-        "s midi, tap or none; none asks",
-        "Who may say the tempo: MIDI clock while there is one, and else taps and numbers; taps and numbers; numbers",
+        "s midi, jack, tap or none; none asks",
+        "Who may say the tempo: MIDI clock or JACK's transport while it does, and else taps and numbers; taps and "
+        "numbers; numbers",
         "the same address with s, if asked",
+    ),
+    Entry(
+        "/demond/transport/start_stop",
+        Verb.STAGE,
+        "1 or T, 0 or F; none asks",
+        "Whether the beat starts and stops with the MIDI clock or the JACK transport that leads it",
+        "the same address with 1 or 0, if asked",
+    ),
+    Entry(
+        "/demond/transport/lead",
+        Verb.STAGE,
+        "1 or T, 0 or F; none asks",
+        "Whether JACK's transport follows this beat: demond is its timebase master, unless another client is, and "
+        "with start_stop it starts and stops it",
+        "the same address with 1 or 0, if asked",
     ),
     Entry(
         "/demond/transport/playing",
@@ -167,6 +183,20 @@ STAGE: tuple[Entry, ...] = (
         use=Use.SHOWN,
     ),
     Entry("/demond/transport/tap", Verb.STAGE, TRIGGER, "A beat is now", "none", use=Use.TRIGGER),
-    Entry("/demond/transport/play", Verb.STAGE, TRIGGER, "The beat goes on", "none", use=Use.TRIGGER),
-    Entry("/demond/transport/stop", Verb.STAGE, TRIGGER, "The beat stands still", "none", use=Use.TRIGGER),
+    Entry(
+        "/demond/transport/play",
+        Verb.STAGE,
+        TRIGGER,
+        "The beat goes on; with sync jack, JACK's transport starts",
+        "none",
+        use=Use.TRIGGER,
+    ),
+    Entry(
+        "/demond/transport/stop",
+        Verb.STAGE,
+        TRIGGER,
+        "The beat stands still; with sync jack, JACK's transport stops",
+        "none",
+        use=Use.TRIGGER,
+    ),
 )

@@ -8,7 +8,17 @@ from collections.abc import Callable
 
 from demond.audio.loop import SharedLoop
 from demond.config import Jack
-from demond.messages import AnyMessage, Fatal, JackState, Message
+from demond.messages import (
+    AnyMessage,
+    Fatal,
+    FollowTransport,
+    JackState,
+    LeadTransport,
+    Message,
+    RollTransport,
+    TransportLed,
+    TransportPlace,
+)
 from demond.parts import Surroundings
 from demond.supervisor import Child, Plan
 
@@ -23,11 +33,24 @@ _CONNECTING_SILENT_SECONDS = 10.0
 class AudioPart:
     """Starts the audio process, and replaces it when libjack hangs in it."""
 
-    def __init__(self, jack: Jack, loop: SharedLoop, around: Surroundings, fail: Callable[[str], None]) -> None:
-        """`fail` ends the daemon with a reason that the user must mend."""
-        self._jack, self._loop, self._fail = jack, loop, fail
+    def __init__(
+        self,
+        jack: Jack,
+        loop: SharedLoop,
+        around: Surroundings,
+        fail: Callable[[str], None],
+        hear_transport: Callable[[TransportPlace], None],
+    ) -> None:
+        """`fail` ends the daemon with a reason that the user must mend.
+
+        `hear_transport` is told where JACK's transport is while that is followed.
+        """
+        self._jack, self._loop, self._fail, self._hear_transport = jack, loop, fail, hear_transport
         self.said: JackState | None = None
         """What it said last of the JACK server."""
+        self._follows_transport = False
+        self._lead: LeadTransport | None = None
+        self._led = TransportLed(leads=False)
         self._seen = self._cycles_moved = time.monotonic()
         self._cycles = 0
         connect = jack.connect if isinstance(jack.connect, str) else ",".join(jack.connect)
@@ -71,15 +94,41 @@ class AudioPart:
             "cycles": audio.cycles,
             "xruns": audio.xruns,
             "skipped_cycles": audio.skipped_cycles,
+            "timebase": "demond" if self._led.leads else self._led.why_not,
             **{f"callback_us_{name}": value for name, value in audio.callback_us.items()},
         }
+
+    def follow_transport(self, on: bool) -> None:
+        """Whether to be told where JACK's transport is."""
+        self._follows_transport = on
+        self.child.send(FollowTransport(on=on))
+
+    def lead_transport(self, lead: LeadTransport) -> None:
+        """What others that follow JACK's transport are told of the beat."""
+        self._lead = lead if lead.on else None
+        self.child.send(lead)
+
+    def roll_transport(self, on: bool) -> None:
+        """Starts JACK's transport, or stops it."""
+        self.child.send(RollTransport(on=on))
 
     def _started(self, send: Callable[[Message], bool]) -> None:
         self._seen = self._cycles_moved = time.monotonic()
         self.said = None
+        if self._follows_transport:
+            send(FollowTransport(on=True))
+        self._led = TransportLed(leads=False)
+        if self._lead is not None:
+            send(self._lead)
 
     def _hear(self, message: AnyMessage) -> None:
-        if isinstance(message, JackState):
+        if isinstance(message, TransportPlace):
+            self._hear_transport(message)
+        elif isinstance(message, TransportLed):
+            self._led = message
+            if message.why_not:
+                log.warning("JACK's transport does not follow: %s", message.why_not)
+        elif isinstance(message, JackState):
             if self.said is None or self.said.state != message.state:
                 log.info("JACK: %s", message.detail)
             self.said = message

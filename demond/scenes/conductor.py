@@ -6,8 +6,10 @@ import asyncio
 import logging
 import time
 
+from demond.config import Tempo
 from demond.scenes.stage import Stage
 from demond.scenes.store import Store
+from demond.scenes.transport import Sync
 
 log = logging.getLogger(__name__)
 
@@ -15,9 +17,12 @@ log = logging.getLogger(__name__)
 class Conductor:
     """One timer, and one writer of the file of stored scenes."""
 
-    def __init__(self, stage: Stage, store: Store | None) -> None:
+    def __init__(self, stage: Stage, store: Store | None, tempo: Tempo) -> None:
         """Without a `store`, what is stored is forgotten at the end. Nothing is timed before :meth:`start`."""
         self._stage, self._store = stage, store
+        transport = stage.transport
+        transport.bpm, transport.beats_per_bar, transport.start_stop = tempo.bpm, tempo.meter, tempo.start_stop
+        self._sync, self._lead = Sync(tempo.sync), tempo.lead
         self._timer: asyncio.TimerHandle | None = None
         self._due_ns = 0
         self._writing: asyncio.Task[None] | None = None
@@ -27,6 +32,8 @@ class Conductor:
         """Called in the event loop."""
         self._stage.wake = self._wake
         self._stage.library.stored_changed = self._changed
+        self._stage.choose_sync(self._sync)
+        self._stage.jack_lead.choose(self._lead)
         self._wake()
 
     def _wake(self) -> None:

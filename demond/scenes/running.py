@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from demond.scenes.morph import Morph, shaped
 from demond.scenes.scene import Scene, Span
@@ -14,6 +15,25 @@ LATE_STEPS = 2.0
 """A step that comes late covers at most as much as so many; the rest of the way is made later."""
 FADER_SECONDS = 0.25
 """The least time for the whole way by fader, so that a fader that stands elsewhere is no jump."""
+
+
+@dataclass(slots=True)
+class Back:
+    """What an undo brings back."""
+
+    name: str
+    values: dict[str, float]
+    settings: tuple[Setting, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A scene that waits for its beat on `grid`."""
+
+    scene: Scene
+    span: Span
+    grid: Span
+    beat: float
 
 
 class Running:

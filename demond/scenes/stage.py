@@ -10,45 +10,31 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 from demond.control import Control, Origin, Outcome, RefusedError
 from demond.knobs import knob
+from demond.messages import TransportPlace
 from demond.scenes.arbiter import BY_ITSELF, OWN, Arbiter
+from demond.scenes.jack_lead import JackLead
 from demond.scenes.library import Library
 from demond.scenes.modulate import Lfo
 from demond.scenes.modulators import Modulators
-from demond.scenes.running import STEP_SECONDS, Running
+from demond.scenes.running import STEP_SECONDS, Back, Running, Waiting
 from demond.scenes.scene import Scene, Span, setting_of, told_grid
-from demond.scenes.transport import Transport
+from demond.scenes.transport import Sync, Transport
 from demond.session import Setting
 
 log = logging.getLogger(__name__)
 
 STEP_NS = round(STEP_SECONDS * 1e9)
+JUMP_BEATS = 0.5
+"""A beat that moves by more was put elsewhere, and what waits for a beat there waits for the next one of its grid."""
 Done = Callable[[Outcome], None]
 
 
 def _nobody(outcome: Outcome) -> None:
     """For recalls of which nobody wants to hear."""
-
-
-@dataclass(slots=True)
-class _Back:
-    """What an undo brings back."""
-
-    name: str
-    values: dict[str, float]
-    settings: tuple[Setting, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A scene that waits for its beat."""
-
-    scene: Scene
-    span: Span
-    beat: float
 
 
 class Stage:
@@ -66,6 +52,10 @@ class Stage:
         self.transport = Transport(clock())
         self.arbiter = Arbiter()
         self.modulators = Modulators(self.transport, self.arbiter, control.value)
+        self.follow_jack: Callable[[bool], None] = lambda on: None
+        """Called with whether to tell :meth:`jack_transport` where JACK's transport is."""
+        self.jack_lead = JackLead(self.transport, clock)
+        """JACK's transport behind this beat."""
         self.wake: Callable[[], None] = lambda: None
         """Called whenever :attr:`due_ns` may be earlier than it was."""
         self.current = ""
@@ -77,8 +67,8 @@ class Stage:
         self.library = Library(control)
         self._file_lfos: dict[str, Lfo] = {}
         self._running: Running | None = None
-        self._back: _Back | None = None
-        self._waiting: _Waiting | None = None
+        self._back: Back | None = None
+        self._waiting: Waiting | None = None
         self._asked: dict[str, tuple[Setting, Setting]] = {}
         self._stepped_ns: int | None = None
         self._beat_told = math.floor(self.transport.beat_at(clock()))
@@ -107,8 +97,7 @@ class Stage:
         self._withdraw()
         grid = grid or scene.quantize or self.grid
         if grid is not None and self.transport.playing:
-            heard_ns = self._clock() + self._latency() * 1e9
-            self._waiting = _Waiting(scene, span, self.transport.next_on(grid, heard_ns))
+            self._waiting = Waiting(scene, span, grid, self._next_heard(grid))
             self._tell("scene/next")
         if self._waiting is None or self._due_ns(self._waiting) <= self._clock():
             self._begin(scene, span, done)
@@ -116,13 +105,17 @@ class Stage:
             done(Outcome(True, f"{name} comes with the next {told_grid(grid)}"))
         self.wake()
 
+    def _next_heard(self, grid: Span) -> float:
+        """The first beat of `grid` on which a scene that began now could be heard."""
+        return self.transport.next_on(grid, self._clock() + self._latency() * 1e9)
+
     def _begin(self, scene: Scene, span: Span, done: Done) -> None:
         self._withdraw()
         session, value = self._control.session, self._control.value
         names = [name for name in scene.values if name not in scene.skip | self.library.safe and not self._held(name)]
         start = {name: value(name) for name in names}
         before = tuple(setting_of(session, each.key) for each in scene.settings)
-        self._back = _Back(self.current, dict(start), before)
+        self._back = Back(self.current, dict(start), before)
         self.current = scene.name
         self._running = Running(scene, start, before, span, self.transport.beats_per_bar)
         at_once = self._running.switched or scene.discrete == "at_start"
@@ -149,7 +142,7 @@ class Stage:
         session, value = self._control.session, self._control.value
         present = {name: value(name) for name in back.values}
         settings = tuple(setting_of(session, each.key) for each in back.settings)
-        self._back = _Back(self.current, present, settings)
+        self._back = Back(self.current, present, settings)
         self._running, self.current = None, back.name
         self._set("scene", "undo", back.values)
         self._request(back.settings, done)
@@ -274,21 +267,46 @@ class Stage:
 
     def midi_clock(self, port: str, kind: str, sixteenths: int, time_ns: int) -> None:
         """MIDI clock, start, stop and song position, as :meth:`Transport.clock`."""
-        playing = self.transport.playing
-        if self.transport.clock(port, kind, sixteenths, time_ns) and playing != self.transport.playing:
-            self._tell("transport/playing", "transport/beat")
+        self._hear(lambda: self.transport.clock(port, kind, sixteenths, time_ns))
+
+    def jack_transport(self, place: TransportPlace) -> None:
+        """Where JACK's transport is, as :meth:`Transport.jack`."""
+        self._hear(lambda: self.transport.jack(place))
+
+    def _hear(self, say: Callable[[], bool]) -> None:
+        transport, now = self.transport, self._clock()
+        before, beat = (transport.playing, transport.beats_per_bar), transport.beat_at(now)
+        if say() and before != (transport.playing, transport.beats_per_bar):
+            self._tell("transport/playing", "transport/beat", "transport/meter")
+        if self._waiting is not None and abs(transport.beat_at(now) - beat) > JUMP_BEATS:
+            self._waiting = replace(self._waiting, beat=self._next_heard(self._waiting.grid))
+        self.jack_lead.beat_changed()
         self.wake()
 
+    def choose_sync(self, sync: Sync) -> None:
+        """Who may say the tempo from now on."""
+        if sync is Sync.JACK:
+            self.jack_lead.choose(False)
+        self.transport.choose(sync, self._clock())
+        self.follow_jack(sync is Sync.JACK)
+        self.beat_changed()
+
     def transport_cue(self, cue: str) -> None:
-        """`tap`, `play` or `stop`. Raises :class:`RefusedError`."""
+        """`tap`, `play` or `stop`, which are JACK's transport's while it leads. Raises :class:`RefusedError`."""
         transport, now = self.transport, self._clock()
+        if cue != "tap" and transport.start_stop and transport.hears_jack(now):
+            self.jack_lead.roll(cue == "play")
+            return
         {"tap": transport.tap, "play": transport.play, "stop": transport.stop}[cue](now)
         self.beat_changed()
 
     def beat_changed(self) -> None:
         """The owner has told the transport something."""
         self._beat_told = math.floor(self.transport.beat_at(self._clock()))
-        self._tell("transport/bpm", "transport/beat", "transport/playing", "transport/sync", "transport/meter")
+        self._tell(
+            *(f"transport/{word}" for word in ("bpm", "beat", "playing", "sync", "meter", "start_stop", "lead"))
+        )
+        self.jack_lead.beat_changed()
         self.wake()
 
     # -- time ---------------------------------------------------------------------------------------------------
@@ -308,7 +326,7 @@ class Stage:
     def _moves(self) -> bool:
         return self.modulators.busy or (self._running is not None and self._running.moving)
 
-    def _due_ns(self, waiting: _Waiting) -> float:
+    def _due_ns(self, waiting: Waiting) -> float:
         if not self.transport.playing:
             return 0.0  # a beat that never comes is not waited for
         return self.transport.time_of(waiting.beat) - self._latency() * 1e9
@@ -321,6 +339,7 @@ class Stage:
             self._begin(waiting.scene, waiting.span, _nobody)
         if self._moves and (self._stepped_ns is None or now >= self._stepped_ns + STEP_NS):
             self._step()
+        self.jack_lead.beat_changed()
         beat = math.floor(self.transport.beat_at(now))
         if beat > self._beat_told or beat < self._beat_told - 1:  # a clock's jitter may take a beat back for a moment
             self._beat_told = beat

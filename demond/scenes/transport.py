@@ -1,7 +1,7 @@
-"""The tempo and the beat, whoever says them: MIDI clock, taps, or a number.
+"""The tempo and the beat, whoever says them: MIDI clock, JACK's transport, taps, or a number.
 
 It lives in the daemon's event loop; every time is given in nanoseconds of the monotonic clock, and nothing is asked
-of a clock here. Without MIDI clock the beat goes on by itself, and so it does while one drops out.
+of a clock here. Without a clock that leads the beat goes on by itself, and so it does while one drops out.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import math
 from enum import StrEnum
 
 from demond.control import RefusedError
+from demond.messages import TransportPlace
 from demond.scenes.follower import FASTEST_BPM, LOST_SECONDS, SLOWEST_BPM, TICKS_PER_BEAT, Follower
 from demond.scenes.scene import Span
 from demond.scenes.tap import Taps
 
 DEFAULT_BPM = 120.0
 BEATS_PER_BAR = 4
+METER_LIMIT = 32
 GONE_SECONDS = 2.0
 """After this long without a tick, taps and numbers count again, and another port may lead."""
 _NEAR_BEATS = 1e-6
@@ -26,6 +28,8 @@ class Sync(StrEnum):
 
     MIDI = "midi"
     """MIDI clock while there is one, and else taps and numbers."""
+    JACK = "jack"
+    """JACK's transport: its place, and its tempo where it has a timebase master; without one, taps and numbers."""
     TAP = "tap"
     """Taps and numbers."""
     NONE = "none"
@@ -41,6 +45,8 @@ class Transport:
         self.beats_per_bar = BEATS_PER_BAR
         self.playing = True
         self.sync = Sync.MIDI
+        self.start_stop = True
+        """Whether the beat starts and stops with the clock or the transport that leads it."""
         self._beat, self._since_ns = 0.0, float(now_ns)
         self._follower, self._taps = Follower(), Taps()
         self._port = ""
@@ -48,6 +54,8 @@ class Transport:
         self._ticks = 0
         """Ticks since the beat that :attr:`_base` is."""
         self._base: float | None = None
+        self._place: TransportPlace | None = None
+        """What JACK's transport said last."""
 
     # -- where it is --------------------------------------------------------------------------------------------
 
@@ -67,8 +75,15 @@ class Transport:
         return math.ceil(self.beat_at(time_ns) / step - _NEAR_BEATS) * step
 
     def follows(self, now_ns: int) -> str:
-        """Who says the tempo now: `midi PORT`, or nothing."""
-        return f"midi {self._port}" if self._is_followed(now_ns) else ""
+        """Who says the tempo now: `midi PORT`, `jack`, or nothing."""
+        if self._is_followed(now_ns):
+            return f"midi {self._port}"
+        return "jack" if self._has_jack_tempo(now_ns) else ""
+
+    def hears_jack(self, now_ns: int) -> bool:
+        """Whether JACK's transport is followed, and there."""
+        place = self._place
+        return self.sync is Sync.JACK and place is not None and now_ns - place.time_ns < GONE_SECONDS * 1e9
 
     # -- who says it --------------------------------------------------------------------------------------------
 
@@ -76,7 +91,7 @@ class Transport:
         """From now on the tempo is `bpm`, moved into 20 to 400. Raises :class:`RefusedError` while a clock leads."""
         self._refuse_while_followed(now_ns)
         self._anchor(self.beat_at(now_ns), now_ns)
-        self.bpm = min(max(bpm, SLOWEST_BPM), FASTEST_BPM)
+        self.bpm = _within(bpm)
         return self.bpm
 
     def tap(self, now_ns: int) -> None:
@@ -113,22 +128,45 @@ class Transport:
                 self._tick(time_ns)
             case "start":
                 self._goto(0.0, time_ns)
-                self.playing = True
+                self.playing = self.playing or self.start_stop
             case "continue":
                 self._goto(self.beat_at(time_ns), time_ns)
-                self.playing = True
-            case "stop":
+                self.playing = self.playing or self.start_stop
+            case "stop" if self.start_stop:
                 self.stop(time_ns)
                 self._base = None
             case "position":
                 self._goto(sixteenths / 4, time_ns)
         return True
 
+    def jack(self, place: TransportPlace) -> bool:
+        """JACK's transport is at `place`; False if it is not followed.
+
+        Its beat is taken while it rolls, and also where it stopped. Without a timebase master it says no beat: then
+        the beat is put to its place at the tempo that holds, whenever it starts or is put elsewhere.
+        """
+        if self.sync is not Sync.JACK:
+            return False
+        self._place = place
+        beat = self.beat_at(place.time_ns)
+        if place.bpm is not None and place.beat is not None:
+            self.bpm = _within(place.bpm)
+            if place.beats_per_bar and place.beats_per_bar == int(place.beats_per_bar):
+                self.beats_per_bar = int(place.beats_per_bar)
+        if place.rolling or self.start_stop:
+            if place.beat is not None:
+                beat = place.beat
+            elif place.moved:
+                beat = place.seconds * self.bpm / 60
+            self.playing = place.rolling if self.start_stop else self.playing
+        self._anchor(beat, place.time_ns)
+        return True
+
     def choose(self, sync: Sync, now_ns: int) -> None:
         """Who may say the tempo from now on; it stays what it is until they do."""
         self._anchor(self.beat_at(now_ns), now_ns)
         self.sync = sync
-        self._tick_ns, self._base = None, None
+        self._tick_ns, self._base, self._place = None, None, None
 
     def _tick(self, time_ns: int) -> None:
         passed = self._follower.tick(time_ns)
@@ -159,7 +197,18 @@ class Transport:
     def _is_followed(self, now_ns: int) -> bool:
         return self.sync is Sync.MIDI and self._tick_ns is not None and now_ns - self._tick_ns < GONE_SECONDS * 1e9
 
+    def _has_jack_tempo(self, now_ns: int) -> bool:
+        return self.hears_jack(now_ns) and self._place is not None and self._place.bpm is not None
+
     def _refuse_while_followed(self, now_ns: int) -> None:
+        who = ""
         if self._is_followed(now_ns):
-            words = f"MIDI clock from {self._port} says the tempo; /demond/transport/sync tap or none frees it"
-            raise RefusedError(409, "busy", words)
+            who = f"MIDI clock from {self._port}"
+        elif self._has_jack_tempo(now_ns):
+            who = "the timebase master of JACK's transport"
+        if who:
+            raise RefusedError(409, "busy", f"{who} says the tempo; /demond/transport/sync tap or none frees it")
+
+
+def _within(bpm: float) -> float:
+    return min(max(bpm, SLOWEST_BPM), FASTEST_BPM)

@@ -13,11 +13,20 @@ import pytest
 
 from demond.jack_server import DummyServer
 from demond.osc.codec import Message
+from demond.scenes.modulate import Shape, wave
 from tests.e2e.instrument import Instrument
 from tests.e2e.test_osc import Tablet
+from tests.jack import wait_for
+from tests.timebase import Timebase
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
+JACK_LED = """
+demond: 1
+lfos: {feedback: {shape: saw, every: 8 beats, depth: 0.5, centre: 0.5}}
+scenes:
+  drop: {set: {denoise: 0.1}, quantize: 4 bars}
+"""
 MAPPING = """
 demond: 1
 scenes:
@@ -89,3 +98,55 @@ def test_a_morph_is_seen_without_a_jump_spares_a_touched_knob_and_is_undone(
         instrument.until_playing()
         listed = json.loads(demond("scene", "list", "--json", "--port", instrument.port))
         assert {row["name"] for row in listed} == {"drop", "mine"}
+
+
+def test_the_daemon_keeps_to_jacks_transport_and_starts_and_stops_it(jackd: DummyServer, tmp_path: Path) -> None:
+    mapping = tmp_path / "led.yaml"
+    mapping.write_text(JACK_LED)
+    settings = tmp_path / "demond.yaml"
+    settings.write_text(f"mappings: [{mapping}]\nmidi: {{backend: none}}\ntempo: {{sync: jack, bpm: 77}}\n")
+    with (
+        Timebase(jackd.name, 150.0, 3.0) as master,
+        Instrument(jackd.name, tmp_path / "log", "--config", str(settings)) as instrument,
+    ):
+        instrument.until_playing()
+        stands = instrument.until(lambda status: status["stage"]["tempo_from"] == "jack", "the transport leads")
+        assert (stands["stage"]["bpm"], stands["stage"]["playing"]) == (150.0, False)
+        tablet = Tablet(instrument.port)
+        tablet.send("/demond/subscribe", "/demond/knob/denoise", tablet.port, 200.0)
+        tablet.until("/demond/update", 0)
+        instrument.client.ask("/demond/transport/play")
+        status = instrument.until(lambda status: status["stage"]["playing"], "the beat rolls")
+        assert master.look().rolling
+        tablet.send("/demond/scene/drop")
+        asked = master.heard_beat(0)
+        tablet.until("/demond/knob/denoise", pytest.approx(0.1))
+        assert master.heard_beat(0) - asked < 12 + 1
+
+        status = instrument.status()
+        latency = round(status["audio"]["port_latency_ms"] * 48)
+        beats = []
+        for _ in range(9):
+            [told] = instrument.client.ask("/demond/transport/beat")
+            beats.append(float(told.arguments[0]) - master.heard_beat(latency))  # type: ignore[arg-type]
+        assert abs(sorted(beats)[4]) < 0.1
+        travel = instrument.value("feedback")
+        assert travel == pytest.approx(0.5 + 0.5 * wave(Shape.SAW, master.heard_beat(latency) / 8), abs=0.05)
+        demond("tempo", "--sync", "tap", "--port", instrument.port)
+        assert demond("tempo", "90", "--port", instrument.port) == ""
+        demond("tempo", "--sync", "jack", "--port", instrument.port)
+        instrument.kill("audio")
+        instrument.until(
+            lambda status: status["audio"]["restarts"] and status["stage"]["tempo_from"] == "jack",
+            "a new audio process tells the daemon of the transport",
+        )
+        instrument.client.ask("/demond/transport/stop")
+        instrument.until(lambda status: not status["stage"]["playing"], "the beat stands")
+        assert not master.look().rolling
+
+        demond("tempo", "97", "--sync", "tap", "--lead", "--port", instrument.port)
+        instrument.until(lambda status: "another client" in status["audio"]["timebase"], "it is told who leads")
+        master.release()
+        instrument.until(lambda status: status["audio"]["timebase"] == "demond", "demond leads JACK's transport")
+        instrument.client.ask("/demond/transport/play")
+        wait_for(lambda: master.look().place.get("beats_per_minute") == 97, 5, "others see its tempo")

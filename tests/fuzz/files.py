@@ -204,7 +204,7 @@ def run(count: int, seed: int) -> Tally:
 
 def _judge(path: Path, dice: random.Random) -> str:
     try:
-        kind = check_file(path)
+        kind, _ = check_file(path)
     except YamlError as error:
         if not all(problem.message and problem.line >= 1 for problem in error.problems):
             raise ValueError(f"a problem without words or place: {error}") from error

@@ -5,10 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demond.mapping import SHIPPED
+from demond.mapping import SHIPPED, Mapper, PortIdentity, load_mapping
 from demond.mapping.assembly import Assembler, Gesture, Half, Position, Press, Selection, Steps, layout
 from demond.midi.decode import decode
 from tests.mapping.stage import profile_of
+from tests.memory_control import MemoryControl
 
 
 def box(controls: str) -> Assembler:
@@ -168,6 +169,8 @@ def test_trap_2_nrpn_and_data_entry_numbers_are_ordinary_knobs_where_no_nrpn_is_
 def test_trap_3_bank_select_sustain_and_reserved_numbers_are_what_the_profile_says() -> None:
     nano = shipped("korg/nanokontrol2")
     assert play(nano, cc(0, 5), cc(32, 127), cc(64, 127)) == [("fader1", 5), ("solo1", 1.0), ("rec1", 1.0)]
+    top = box("  knob120..127: {cc: 120..127}")
+    assert play(top, *(cc(number, 3) for number in range(120, 128))) == [(f"knob{i}", 3) for i in range(120, 128)]
 
 
 def test_trap_4_type_and_channel_are_part_of_what_tells_a_control() -> None:
@@ -201,6 +204,10 @@ def test_trap_7_two_ports_of_one_device_are_told_apart_by_name() -> None:
     profile = profile_of((SHIPPED / "devices/akai/apc-mini-mk2.yaml").read_text())
     assert profile.ports
     assert all("control" in glob for glob in profile.ports)
+    mapper = Mapper(load_mapping([SHIPPED / "apc-mini-mk2.yaml"]), MemoryControl())
+    mapper.ports([PortIdentity("APC mini mk2 Notes"), PortIdentity("APC mini mk2 Control")])
+    taken = {port: names for port, names in mapper.devices.items() if names}
+    assert list(taken) == ["APC mini mk2 Control"]
 
 
 def test_trap_8_shift_in_hardware_is_other_messages() -> None:
@@ -212,3 +219,16 @@ def test_trap_8_shift_in_hardware_is_other_messages() -> None:
         ("a_fader", 5),
         ("b_fader", 5),
     ]
+
+
+def test_trap_8_another_template_is_another_channel_and_the_known_one_is_chosen_at_every_plug() -> None:
+    profile = profile_of((SHIPPED / "devices/novation/launch-control-xl.yaml").read_text())
+    one = Assembler(layout(profile.controls.values()))
+    assert play(one, cc(77, 5, 9), cc(77, 5, 1)) == [("fader1", 5), None]
+    assert profile.on_connect == (bytes.fromhex("F000202902117708F7"),)
+
+
+def test_a_selection_on_one_channel_is_none_on_another() -> None:
+    one = box("  knob1: {nrpn: 300}\n  knob2: {nrpn: 301, channel: 2}\n")
+    play(one, cc(99, 2), cc(98, 44), cc(99, 2, 2), cc(98, 45, 2))
+    assert play(one, cc(6, 5), cc(6, 7, 2), cc(6, 6)) == [("knob1", 5), ("knob2", 7), ("knob1", 6)]

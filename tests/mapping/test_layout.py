@@ -76,6 +76,20 @@ def test_an_editor_finds_the_mistakes_that_demond_finds(text: str) -> None:
         jsonschema.validate(plain(parse(text, "x").root), json_schema("mapping"))
 
 
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("{tempo: {sync: jack, bpm: 124}, osc: {port: 9700, allow: [10.0.0.0/8]}, engine: {prompt_a: house}}", True),
+        ("{tempo: {sync: link}}", False),
+        ("{osc: {porrt: 9700}}", False),
+        ("{engine: {depth: 9}}", False),
+    ],
+)
+def test_an_editor_finds_the_mistakes_in_settings(text: str, right: bool) -> None:
+    data = plain(parse(text, "x").root)
+    assert jsonschema.Draft202012Validator(json_schema("settings")).is_valid(data) is right
+
+
 def test_an_editor_can_offer_the_knobs_and_explain_the_keys() -> None:
     schema = json_schema("mapping")
     assert "denoise" in str(schema["$defs"]["MapEntry"]["properties"]["to"])

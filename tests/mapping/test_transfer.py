@@ -60,3 +60,16 @@ def test_log_undoes_exp(span: tuple[float, float], travel: float) -> None:
 )
 def test_each_relative_encoding_is_decoded(encoding: Encoding, up: int, down: int, three_down: int) -> None:
     assert [detents(value, encoding) for value in (up, down, three_down)] == [1, -1, -3]
+
+
+@given(st.integers(0, 127))
+def test_each_relative_encoding_is_that_formula_for_every_value(v: int) -> None:
+    assert detents(v, Encoding.TWOS_COMPLEMENT) == (v if v < 64 else v - 128)
+    assert detents(v, Encoding.OFFSET_BINARY) == v - 64
+    assert detents(v, Encoding.SIGNED_BIT) == (v - 64 if v > 64 else 0 if v == 64 else -v)
+    assert detents(v, Encoding.SIGNED_BIT_MACKIE) == (v if v < 64 else 64 - v)
+
+
+def test_a_left_tick_under_the_wrong_encoding_is_a_leap() -> None:
+    """Why an encoding is never guessed: the jog wheel of a Mackie surface, read as another of its controls is."""
+    assert (detents(65, Encoding.SIGNED_BIT_MACKIE), detents(65, Encoding.TWOS_COMPLEMENT)) == (-1, -63)

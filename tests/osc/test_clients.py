@@ -12,7 +12,7 @@ import pytest
 from demond.config import Osc, OscClient
 from demond.control import Origin
 from demond.knobs import KNOBS
-from demond.osc._clients import SUBSCRIBER_LIMIT
+from demond.osc._clients import STRANGER_SECONDS, SUBSCRIBER_LIMIT
 from demond.osc.codec import Message, encode, encode_bundle
 from demond.osc.publisher import PATTERNS_EACH
 from demond.osc.server import GREETINGS_PER_SECOND
@@ -64,6 +64,19 @@ def test_those_who_only_ask_and_those_who_have_chosen_are_not_painted() -> None:
         assert await chosen.ask(DENOISE, 0.5) == []
         assert len(await chosen.ask("/ping")) == 1
         assert stage.server.publisher.count == 0
+
+    on_stage(scene)
+
+
+def test_a_port_that_was_silent_for_an_hour_may_be_another_programs() -> None:
+    async def scene(stage: Stage) -> None:
+        port, kept = await stage.quiet(), stage.surface()
+        await kept.subscribe(DENOISE)
+        for client in stage.server.clients:
+            client.last_seen -= STRANGER_SECONDS + 1
+        port.send(encode("/ping"))
+        await port.until(lambda message: message == Message("/demond/update", (0,)))
+        assert stage.server.publisher.count == 2
 
     on_stage(scene)
 

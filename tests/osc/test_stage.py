@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from demond.config import Tempo
 from demond.osc.codec import Argument, Message, encode, encode_bundle
 from demond.scenes.conductor import Conductor
 from demond.scenes.scene import Scene, Span
@@ -27,7 +28,7 @@ def perform(scene: Callable[[Stage, Surface], Awaitable[None]], store: Store | N
     async def run() -> None:
         async with stage() as opened:
             opened.control.stage.define([INTRO, DROP, SLOW], [], {})
-            conductor = Conductor(opened.control.stage, store)
+            conductor = Conductor(opened.control.stage, store, Tempo())
             conductor.start()
             await scene(opened, await opened.quiet())
             await conductor.close()
@@ -204,7 +205,14 @@ def test_the_tempo_is_set_tapped_and_told() -> None:
         [before] = await client.ask("/demond/transport/beat")
         assert await client.ask("/demond/transport/beat") == [before]
         await client.ask("/demond/transport/play")
-        assert (await client.error("/demond/transport/sync", "jack"))[0] == 400
+        assert (await client.error("/demond/transport/sync", "link"))[0] == 400
+        await client.ask("/demond/transport/lead", 1)
+        assert await client.ask("/demond/transport/lead") == [Message("/demond/transport/lead", (1,))]
+        await client.ask("/demond/transport/sync", "jack")
+        assert await client.ask("/demond/transport/lead") == [Message("/demond/transport/lead", (0,))]
+        assert (await client.error("/demond/transport/lead", 1))[0] == 409
+        await client.ask("/demond/transport/start_stop", 0)
+        assert await client.ask("/demond/transport/start_stop") == [Message("/demond/transport/start_stop", (0,))]
         await client.ask("/demond/transport/sync", "none")
         assert (await client.error("/demond/transport/tap"))[0] == 409
         assert (await client.error("/demond/transport/meter", 0))[0] == 400

@@ -6,7 +6,6 @@ it is frozen, so a binding that a reload did not touch equals its former self, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,9 +13,6 @@ from demond.knobs import Knob
 from demond.mapping.profile import DeviceControl
 from demond.mapping.takeover import Takeover
 from demond.mapping.transfer import Curve, Encoding
-
-Note = Callable[[tuple[str | int, ...], str], None]
-"""`note(path, message)` reports a mistake at `path` inside the line."""
 
 
 class Mode(StrEnum):

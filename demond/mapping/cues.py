@@ -8,7 +8,8 @@ import re
 
 from demond.control import Control, RefusedError
 from demond.knobs import did_you_mean
-from demond.mapping.binding import Binding, Mode, Note
+from demond.mapping.binding import Binding, Mode
+from demond.mapping.fields import Note
 from demond.mapping.profile import DeviceControl
 from demond.mapping.schema import MapEntry
 from demond.mapping.takeover import Takeover

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from demond.knobs import Form, UnknownKnobError, did_you_mean, knob
 from demond.mapping import modes
-from demond.mapping.binding import Action, Binding, Condition, Mode, Note
+from demond.mapping.binding import Action, Binding, Condition, Mode
 from demond.mapping.cues import cue_binding, cue_of
+from demond.mapping.fields import Note
 from demond.mapping.profile import DeviceControl
 from demond.mapping.schema import MapEntry, TargetEntry, WhenEntry
 from demond.mapping.takeover import Takeover
@@ -224,3 +225,14 @@ def _action(entry: MapEntry, target: str | TargetEntry, path: tuple[str | int, .
 def unknown_control(name: str, known: dict[str, DeviceControl], profile: str) -> str:
     """The sentence for a control that a profile does not have."""
     return f"{profile} has no control {name[:60]!r}{did_you_mean(name[:60], known)}"
+
+
+def surface_address(address: str) -> str | None:
+    """What is wrong with an address that a surface is said to send."""
+    if not address.startswith("/") or len(address) < 2:
+        return "an OSC source is written as osc:/1/fader1"
+    if address == "/demond" or address.startswith("/demond/"):
+        return f"{address[:60]} works without a mapping; surfaces send to it directly"
+    if any(not 0x21 <= ord(letter) <= 0x7E or letter in "#*,?[]{}" for letter in address):
+        return "an OSC address has no blanks and none of # * , ? [ ] { }"
+    return None

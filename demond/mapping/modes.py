@@ -6,7 +6,8 @@ A mistake is noted at its place with what would be right, and the answer is None
 from __future__ import annotations
 
 from demond.knobs import Form
-from demond.mapping.binding import Action, Mode, Note, positioned
+from demond.mapping.binding import Action, Mode, positioned
+from demond.mapping.fields import Note
 from demond.mapping.profile import DeviceControl
 from demond.mapping.schema import MapEntry, TargetEntry
 from demond.mapping.takeover import Takeover

@@ -12,8 +12,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from demond.mapping.fields import Id, Milliseconds, Name, ProfileName, Range, Share, Strict, TextRow, Value, matches
+from demond.mapping.profile_schema import ControlEntry
 from demond.scenes.schema import SCENE_LIMIT, GridText, LfoEntry, SceneEntry
 
+CONTROL_LIMIT = 1_024
+"""Controls, or rows of them, that a mapping may describe itself."""
 CurveName = Literal["linear", "exp", "log"]
 TakeoverName = Literal["off", "pickup", "pickup_tolerant", "parallel", "scale", "slow"]
 ModeName = Literal["set", "toggle", "momentary", "radio", "trigger", "increment", "hold_long", "double"]
@@ -41,8 +44,17 @@ class Match(Strict):
 class DeviceEntry(Strict):
     """A controller that a mapping speaks of."""
 
-    profile: ProfileName
+    profile: ProfileName | None = None
+    """What it is, by its place below `devices/` without the ending."""
     match: Match = Match()
+    """How it is told from other MIDI ports."""
+    controls: Annotated[dict[str, ControlEntry], Field(max_length=CONTROL_LIMIT)] = Field(default_factory=dict)
+    """Controls of a device without a profile, or more than its profile has, written as in one."""
+    on_connect: Annotated[Literal["repaint", "keep"] | TextRow, Field(union_mode="left_to_right")] = "repaint"
+    """When it comes: `repaint` puts it into its mode and shows on it what the knobs are; `keep` sends nothing until
+    something changes; messages in hex are sent instead of the profile's."""
+    missing: Literal["ignore", "warn", "error"] = "ignore"
+    """When it is not there: `warn` says so in the log, `error` keeps demond from starting without it."""
 
 
 class LayerEntry(Strict):

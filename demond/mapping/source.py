@@ -7,6 +7,7 @@ mapping away that is being played with.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import json
 import logging
@@ -18,13 +19,17 @@ from pathlib import Path
 
 from demond._process import be_prompt
 from demond.control import Control, Origin, Outcome
+from demond.mapping import told
 from demond.mapping.journal import Journal, LastMessage
+from demond.mapping.learned import LearnedFile
+from demond.mapping.lesson import Lessons
 from demond.mapping.loader import DEFAULT, MappingError, load_mapping
 from demond.mapping.mapper import HearClock, Mapper
 from demond.mapping.mapping import Mapping
 from demond.mapping.painter import Send
 from demond.mapping.plugs import PortIdentity
 from demond.mapping.reload import changes
+from demond.mapping.search import Search
 from demond.osc.codec import Argument
 from demond.strict_yaml import YamlError
 
@@ -43,13 +48,22 @@ WAITING_LIMIT = 64
 class MappingSource:
     """Mapping files, and the :class:`Mapper` that goes by them."""
 
-    def __init__(self, paths: Sequence[Path] | None, control: Control, report: Report | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path] | None,
+        control: Control,
+        report: Report | None = None,
+        learned: Path | None = None,
+    ) -> None:
         """`paths` are mapping files, later ones winning; None means the ready ones of every known controller.
 
-        `report` is called after each reload with what was wrong, or None. Nothing is read yet.
+        `report` is called after each reload with what was wrong, or None. What is learned is kept in the file
+        `learned`; without one, nothing is. Nothing is read yet.
         """
         self._paths = list(paths) if paths is not None else [DEFAULT]
+        self._load = functools.partial(load_mapping, self._paths, learned=learned)
         self._mapper = Mapper(Mapping(), control)
+        self._mapper.hear_layers = lambda names: control.feed.tell([f"layer/{name}" for name in names])
         self._control = control
         self._report = report
         self._watched: tuple[Path, ...] = tuple(self._paths)
@@ -61,6 +75,12 @@ class MappingSource:
         self._loader = ThreadPoolExecutor(1, "mapping", be_prompt)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
+        self.lessons = Lessons(
+            LearnedFile(learned) if learned is not None else None, lambda: self.mapping, self.journal.after
+        )
+        """Learns lines from what hands move."""
+        self.lessons.reload = self.reload
+        self.lessons.changed = self._search
         self.error: str | None = None
         """What is wrong with the files as they are now, one problem a line; None when nothing is."""
 
@@ -79,10 +99,15 @@ class MappingSource:
         """The last control message and what came of it."""
         return self._mapper.last
 
+    def _search(self, search: Search | None) -> None:
+        self._mapper.search = search
+        self._control.feed.tell(("learn/target",))
+        self._wait()
+
     def load(self) -> YamlError | None:
         """Reads the files and uses them; with mistakes in them, the mapping stays and the error is returned."""
         try:
-            mapping = load_mapping(self._paths)
+            mapping = self._load()
         except MappingError as error:
             self._refuse(error)
             return error
@@ -142,7 +167,10 @@ class MappingSource:
 
     def midi(self, port: str, messages: Sequence[bytes], time_ns: int) -> None:
         """MIDI messages from `port`, received by `time_ns` on the monotonic clock. Never raises."""
+        count = self.journal.count
         self._mapper.midi_batch(port, messages, time_ns)
+        if self.journal.count != count:
+            self._control.feed.tell(("midi/last",))
         self._wait()
 
     def ports(self, identities: Iterable[PortIdentity]) -> None:
@@ -155,25 +183,48 @@ class MappingSource:
         self._mapper.changed(knobs)
         self._wait()
 
+    def lines(self, part: str) -> Iterable[dict[str, object]]:
+        """The lines whose id has `part` in it, or that have it as a tag, as plain JSON values."""
+        return told.lines(self._mapper.situation, part)
+
+    def line_is_on(self, name: str) -> bool | None:
+        """Whether all lines with the id or tag `name` are on; None if there are none."""
+        return told.is_on(self._mapper.situation, name)
+
+    @property
+    def line_names(self) -> list[str]:
+        """All ids and tags."""
+        return told.names(self._mapper.situation)
+
+    @property
+    def last_told(self) -> dict[str, object] | None:
+        """The last control message as plain JSON values; None before the first."""
+        last = self.last
+        return None if last is None else asdict(last)
+
     def switch_layer(self, name: str, on: bool) -> bool:
         """Switches a layer on or off; False if there is none of that name."""
         return self._mapper.switch_layer(name, on)
 
     def switch_line(self, name: str, on: bool) -> int:
         """Switches the line with the id `name`, or those with that tag, on or off; returns how many there are."""
-        return self._mapper.switch_line(name, on)
+        count = self._mapper.switch_line(name, on)
+        self._control.feed.tell([f"map/{name}/enable"])
+        return count
 
     def osc(
         self, address: str, arguments: tuple[Argument, ...], origin: Origin, changes: dict[str, float] | None = None
     ) -> bool:
         """As :meth:`Mapper.osc`."""
         taken = self._mapper.osc(address, arguments, origin, changes)
+        self._control.feed.tell(("midi/last",))
         self._wait()
         return taken
 
     def _wait(self) -> None:
         """Wakes the mapper when it wants to be. Without a running event loop, as in a test, nothing wakes it."""
-        due_ns = self._mapper.due_ns
+        times = (time for time in (self._mapper.due_ns, self.lessons.due_ns) if time is not None)
+        due_ns = min(times, default=None)
         if due_ns is None or (self._timer is not None and self._timer_ns <= due_ns):
             return
         try:
@@ -187,7 +238,9 @@ class MappingSource:
 
     def _wake(self) -> None:
         self._timer = None
-        self._mapper.advance(time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        self._mapper.advance(now_ns)
+        self.lessons.advance(now_ns)
         self._wait()
 
     def reload(self, done: Done) -> None:
@@ -213,6 +266,22 @@ class MappingSource:
             for done in asking:
                 done(outcome)
 
+    def check(self, done: Done) -> None:
+        """Reads the files beside the event loop, calls `done` with how they are, and changes nothing."""
+
+        def ended(reading: asyncio.Future[Mapping]) -> None:
+            error = reading.exception()
+            if error is None:
+                found = reading.result()
+                words = (f"{len(found.files)} files, no mistakes", *(f"warning: {one}" for one in found.warnings))
+                done(Outcome(True, "\n".join(words)))
+            elif isinstance(error, MappingError):
+                done(Outcome(False, str(error)))
+            else:
+                raise error
+
+        asyncio.get_running_loop().run_in_executor(self._loader, self._load).add_done_callback(ended)
+
     async def watch(self) -> None:
         """Reloads whenever one of the files changes. Runs until cancelled."""
         async for _ in changes(lambda: self._watched):
@@ -225,7 +294,7 @@ class MappingSource:
     async def _reload(self) -> YamlError | None:
         async with self._reloading:
             try:
-                mapping = await asyncio.get_running_loop().run_in_executor(self._loader, load_mapping, self._paths)
+                mapping = await asyncio.get_running_loop().run_in_executor(self._loader, self._load)
             except MappingError as error:
                 self._refuse(error)
                 found: YamlError | None = error

@@ -17,16 +17,15 @@ from demond.control import Control, Origin, Outcome, RefusedError
 from demond.knobs import KNOBS, Form, Knob, KnobValueError, UnknownKnobError
 from demond.osc import settings
 from demond.osc._clients import Client
+from demond.osc.answers import JSON_LIMIT, answering, fires
 from demond.osc.choices import Echo
-from demond.osc.codec import IMPULSE, Argument, Impulse, Message, OscError
+from demond.osc.codec import IMPULSE, Argument, Message, OscError
 from demond.osc.entry import Use, Verb
 from demond.osc.namespace import TARGETS, Target, number, target_of, unknown, whole
 from demond.osc.pattern import is_pattern
 from demond.osc.turns import Work
 from demond.session import Session, Setting
 
-JSON_LIMIT = 60_000
-"""Bytes of a JSON text that fits into one datagram with its address."""
 TRACE_DEFAULT, TRACE_LIMIT = 20, 200
 STEPS_IN_RANGE = 127
 """Steps of a decimal knob over its whole range, as an encoder's detents are mapped."""
@@ -228,13 +227,6 @@ class Batch:
         if echo is Echo.ALWAYS or (corrected and echo is Echo.CORRECTED):
             self._later(self._echo, target)
 
-    def _fires(self, target: Target, arguments: Arguments) -> bool:
-        """Whether a trigger fires: without argument, by an impulse, by T, or by a number that rises through 0.5."""
-        if not arguments or arguments[0] is None or isinstance(arguments[0], Impulse):
-            return True
-        value = number(target.address, arguments[0])
-        return bool(value) if isinstance(arguments[0], bool) else self._client.rises(target.address, value)
-
     # -- what each verb does ------------------------------------------------------------------------------------
 
     def _knob(self, target: Target, arguments: Arguments) -> None:
@@ -267,7 +259,7 @@ class Batch:
 
     def _reset(self, target: Target, arguments: Arguments) -> None:
         knob = target.the_knob
-        if self._fires(target, arguments):
+        if fires(self._client, target, arguments):
             plain = TARGETS[f"/demond/knob/{knob.name}"]
             self._change(plain, knob, knob.default, known=True, corrected=True)
 
@@ -305,18 +297,11 @@ class Batch:
                 self._later(self._tell, lora)
 
     def _reload(self, target: Target, arguments: Arguments) -> None:
-        if self._fires(target, arguments):
+        if fires(self._client, target, arguments):
             self._later(self._mapping.reload, self._done(target.address))
 
     def _done(self, address: str) -> Callable[[Outcome], None]:
-        """Answers a slow request; it may be called long after this batch."""
-        send = self._send
-
-        def done(outcome: Outcome) -> None:
-            message = outcome.message[: JSON_LIMIT // 8].replace("\0", " ")
-            send("/demond/reply", address, "ok" if outcome.ok else "error", json.dumps({"message": message}))
-
-        return done
+        return answering(self._server.send, self._client, address)
 
     def _list(self, target: Target, arguments: Arguments) -> None:
         for knob in KNOBS:

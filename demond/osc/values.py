@@ -44,6 +44,10 @@ class Values:
             Verb.LOG_LINE: lambda _: (self.log_tail.last(1) or ("",))[-1:],
         }
         """What reads the value of an address, by its verb."""
+        self.named: Callable[[], list[str]] = list
+        """The addresses that a pattern may match besides those that are always there, and those of LoRAs."""
+        self.judge: Callable[[Target], None] = lambda target: None
+        """Raises :class:`OscError` 404 for an address of a kind that is known, where there is none of its name."""
 
     def read(self, target: Target, norm: bool = False) -> Arguments:
         """The value of `target`, which has one. `norm` shows a knob's plain address as travel 0–1."""
@@ -56,11 +60,14 @@ class Values:
         """All that `pattern` or an address stands for now. Raises :class:`OscError` 400, and 404 for nothing."""
         if is_pattern(pattern):
             found = targets_matching(pattern)
-            if loras := [f"/demond/lora/{name}/strength" for name in self._control.session.loras]:
-                names = AddressTree(loras).matching(pattern)
+            loras = [f"/demond/lora/{name}/strength" for name in self._control.session.loras]
+            if present := [*loras, *self.named()]:
+                names = AddressTree(present).matching(pattern)
                 found = (*found, *(target for name in names if (target := target_of(name)) is not None))
         else:
             target = target_of(pattern)
+            if target is not None:
+                self.judge(target)
             found = () if target is None else (target,)
         if not found:
             raise unknown(pattern)

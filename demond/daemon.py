@@ -275,6 +275,8 @@ class Daemon:
             self._background(stack, child.run())
         stack.push_async_callback(stop_all)
         self._background(stack, self.mapping.watch())
+        if self.midi is not None:
+            self.mapping.call_roll(self._fail)
         stack.push_async_callback(self.mapping.lessons.close)
         self._conductor.start()
         stack.push_async_callback(self._conductor.close)
@@ -379,7 +381,7 @@ class Daemon:
             "audio": self.audio.status(),
             "midi": self.midi.status()
             if self.midi
-            else {"backend": "none", "ports": [], "devices": [], "restarts": 0},
+            else {"backend": "none", "ports": [], "devices": [], "missing": [], "restarts": 0},
             "osc": self.osc.status(),
             "mapping": {"files": [str(path) for path in self.mapping.files], "error": self.mapping.error},
             "stage": self.stage.status(),

@@ -29,6 +29,7 @@ from demond.mapping.mapping import Mapping
 from demond.mapping.painter import Send
 from demond.mapping.plugs import PortIdentity
 from demond.mapping.reload import changes
+from demond.mapping.roll import GRACE_SECONDS, Roll
 from demond.mapping.search import Search
 from demond.osc.codec import Argument
 from demond.strict_yaml import YamlError
@@ -75,6 +76,7 @@ class MappingSource:
         self._loader = ThreadPoolExecutor(1, "mapping", be_prompt)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
+        self._roll = Roll(lambda: self.mapping, lambda: {one for ids in self.devices.values() for one in ids})
         self.lessons = Lessons(
             LearnedFile(learned) if learned is not None else None, lambda: self.mapping, self.journal.after
         )
@@ -176,7 +178,22 @@ class MappingSource:
     def ports(self, identities: Iterable[PortIdentity]) -> None:
         """These MIDI ports are there now. What is new there must pick its knobs up, and is painted."""
         self._mapper.ports(identities)
+        self._roll.look()
         self._wait()
+
+    @property
+    def missing(self) -> list[str]:
+        """The devices that should be there and are not."""
+        return [device.id for device in self._roll.missing]
+
+    def call_roll(self, fail: Callable[[str], None]) -> None:
+        """From some seconds on, what is missing is said; `fail` is told of what demond may not play without."""
+
+        def begin() -> None:
+            if why := self._roll.begin():
+                fail(why)
+
+        asyncio.get_running_loop().call_later(GRACE_SECONDS, begin)
 
     def changed(self, knobs: Iterable[str]) -> None:
         """Knobs have new values, whoever set them: lamps, rings and motors follow."""
@@ -309,6 +326,7 @@ class MappingSource:
         for warning in mapping.warnings:
             log.warning("%s", warning)
         self._mapper.replace(mapping)
+        self._roll.look()
         played = mapping.performance
         self._control.stage.define(played.scenes.values(), played.safe, played.lfos)
         # It lives long. Looking through it, and all that was imported, costs the garbage collector 20 ms each time.

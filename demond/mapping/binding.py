@@ -12,7 +12,7 @@ from enum import StrEnum
 from demond.knobs import Knob
 from demond.mapping.profile import DeviceControl
 from demond.mapping.takeover import Takeover
-from demond.mapping.transfer import Curve, Encoding
+from demond.mapping.transfer import Beyond, Curve, Encoding
 
 
 class Mode(StrEnum):
@@ -78,7 +78,10 @@ class Binding:
     cue: str = ""
     """What the line plays on the stage, such as `scene/drop`; empty for one that moves knobs."""
     quantize: str = ""
-    """With a scene: its grid; empty leaves it to the scene."""
+    """With a scene or a press: its grid; empty leaves it to the scene, and does a press at once."""
+    travel: tuple[float, float] = (0.0, 1.0)
+    """Where the control is at the two ends of its travel."""
+    beyond: Beyond = Beyond.CLAMP
     tolerance: float | None = None
     smooth_ns: int = 0
     velocity: bool = False

@@ -18,8 +18,11 @@ from demond.scenes.scene import RESERVED, is_name, read_grid
 FADER = "scene/morph"
 """The one cue that takes a position."""
 _ADDRESS = re.compile(r"(?:/demond/)?((?:scene|transport)/.{1,80})")
+PLAYS_NO_KNOB = (
+    "range", "curve", "travel", "out_of_range", "takeover", "tolerance", "smooth", "value", "step", "after",
+)  # fmt: skip
+"""The keys of a line that only one that moves knobs has a use for."""
 _FIXED = ("scene/undo", "scene/morph/pause", "scene/morph/keep", "transport/tap", "transport/play", "transport/stop")
-_NOT_FOR_CUES = ("range", "curve", "takeover", "tolerance", "smooth", "value", "step", "after")
 
 
 def cue_of(entry: MapEntry) -> str | None:
@@ -36,7 +39,7 @@ def cue_binding(entry: MapEntry, source: str, control: DeviceControl | None, cue
         words = f"{name} means something else" if name in RESERVED else f"nothing on the stage is called {cue[:80]!r}"
         note(("to",), f"{words}{did_you_mean(cue[:80], (*_FIXED, FADER))}")
         return None
-    for word in _NOT_FOR_CUES:
+    for word in PLAYS_NO_KNOB:
         if getattr(entry, word) is not None:
             note((word,), f"{cue} takes no {word}")
             return None

@@ -23,7 +23,8 @@ from demond.mapping.profile import DeviceControl
 from demond.mapping.search import Search
 from demond.mapping.situation import Situation
 from demond.mapping.state import Pending, PortState
-from demond.mapping.strokes import Stroke, Strokes
+from demond.mapping.stroke import Stroke
+from demond.mapping.strokes import Strokes
 from demond.mapping.surface import moves, position, searched
 from demond.mapping.transfer import travel_of_bits
 from demond.midi.decode import Clock, Other, decode
@@ -43,7 +44,7 @@ class Mapper:
         """Starts with `mapping`; nothing is held, every takeover is armed, and nobody is shown anything."""
         self._control = control
         self.situation = Situation(mapping, control)
-        self._strokes = Strokes(self.situation)
+        self.strokes = Strokes(self.situation)
         self._painter = Painter(self.situation)
         self._plugs = Plugs()
         self._states: dict[str, PortState] = {}
@@ -67,11 +68,11 @@ class Mapper:
 
     def pickup(self, knob: str) -> int:
         """Which way the control that waits to pick `knob` up must be moved: -1 down, 1 up; 0 for none."""
-        return self._strokes.pickups.get(knob, 0)
+        return self.strokes.pickups.get(knob, 0)
 
     def hear_pickup(self, hear: Callable[[str], None]) -> None:
         """`hear(knob)` is told from now on whenever :meth:`pickup` answers something else for a knob."""
-        self._strokes.hear_pickup = hear
+        self.strokes.hear_pickup = hear
 
     @property
     def layers(self) -> frozenset[str]:
@@ -82,10 +83,6 @@ class Mapper:
     def devices(self) -> dict[str, list[str]]:
         """The ports that are there, and the devices that each is taken for."""
         return {port: [device.id for device, _ in devices] for port, devices in self._present().items()}
-
-    def touched_ns(self, knob: str) -> int | None:
-        """When a hand last moved `knob` through a line; None if none did."""
-        return self._strokes.touches.last_ns(knob)
 
     # -- what changes around it ---------------------------------------------------------------------------------
 
@@ -104,7 +101,7 @@ class Mapper:
         old = {binding.id: binding for binding in self.mapping.bindings()}
         kept = {binding.id for binding in mapping.bindings() if old.get(binding.id) == binding}
         self.situation.replace(mapping)
-        self._strokes.forget_pickups()
+        self.strokes.forget_pickups()
         for state in self._states.values():
             state.devices = self._devices_at(state.name, state.devices)
             state.grips = {key: one for key, one in state.grips.items() if key[0] in kept}
@@ -134,14 +131,14 @@ class Mapper:
         for control in list(state.down):
             record = self.journal.begin(now_ns, port, "unplugged")
             record.control, record.reason = control, "released, since its device is gone"
-            self._strokes.release(Stroke(state, control, Origin("midi", control, now_ns), record, pending))
+            self.strokes.release(Stroke(state, control, Origin("midi", control, now_ns), record, pending))
         self._set(pending)
 
     def changed(self, changes: Iterable[str]) -> None:
         """Knobs have new values, whoever set them: lamps and rings follow, and what glided there stops."""
         if not self._setting:
             for knob in changes:
-                self._strokes.glides.stop(knob)
+                self.strokes.glides.stop(knob)
         self._painter.changed(changes)
         if not self._setting:
             self._painter.flush()
@@ -165,7 +162,7 @@ class Mapper:
     @property
     def due_ns(self) -> int | None:
         """When :meth:`advance` is wanted next, on the monotonic clock; None while nothing waits for time to pass."""
-        times = [self._strokes.glides.due_ns, self._painter.due_ns]
+        times = [self.strokes.glides.due_ns, self.strokes.beats.due_ns, self._painter.due_ns]
         times += [
             down.since_ns + min(binding.after_ns for binding in down.long)
             for state in self._states.values()
@@ -176,16 +173,17 @@ class Mapper:
 
     def advance(self, now_ns: int) -> None:
         """Does what is due: glides, long presses, lamps that go back."""
-        for origin, knob, value in self._strokes.glide(now_ns):
+        for origin, knob, value in self.strokes.glide(now_ns):
             self._set_one({knob: value}, origin)
         pending = Pending()
+        self.strokes.on_beats(now_ns, pending, self.journal)
         for state in self._states.values():
             for control, down in list(state.down.items()):
                 if down.long and now_ns - down.since_ns >= min(binding.after_ns for binding in down.long):
                     record = self.journal.begin(now_ns, state.name, "held")
                     record.control, record.lines = control, tuple(binding.id for binding in down.long)
                     stroke = Stroke(state, control, Origin("midi", control, now_ns), record, pending)
-                    self._strokes.held(stroke, down)
+                    self.strokes.held(stroke, down)
         self._set(pending)
         self._painter.advance(now_ns)
 
@@ -246,7 +244,7 @@ class Mapper:
         bindings = device.bindings.get(control.name, ())
         taken = self.search is not None and self.search.gesture(port, name, gesture, data, time_ns)
         if isinstance(gesture, Press) and gesture.strength == 0:
-            self._strokes.release(stroke)
+            self.strokes.release(stroke)
             self._set(pending)
             self._painter.released(port, device, control, time_ns)
             return
@@ -261,7 +259,7 @@ class Mapper:
         if isinstance(gesture, Press):
             self._painter.pressed(port, device, control)
             if control.pulse:
-                self._strokes.release(stroke)
+                self.strokes.release(stroke)
 
     def _withhold(self, stroke: Stroke, gesture: Position | Steps | Press | None = None) -> None:
         """A control does not act while one is searched for; afterwards it stands elsewhere, and must pick up anew."""
@@ -276,14 +274,14 @@ class Mapper:
         self, stroke: Stroke, control: DeviceControl, gesture: Position | Steps | Press, active: tuple[Binding, ...]
     ) -> None:
         if isinstance(gesture, Press):
-            self._strokes.press(stroke, active, gesture.strength)
+            self.strokes.press(stroke, active, gesture.strength)
         elif isinstance(gesture, Steps):
-            self._strokes.turn(stroke, active, gesture.steps)
+            self.strokes.turn(stroke, active, gesture.steps)
             self._painter.turned(stroke.state.name, stroke.control)
         else:
             self._spoken_for(stroke, active)
             travel = travel_of_bits(gesture.value, control.bits)
-            way = self._strokes.position(stroke, active, travel)
+            way = self.strokes.position(stroke, active, travel)
             self._painter.moved(stroke.state.name, stroke.control, gesture.value, way, stroke.now_ns)
 
     def _spoken_for(self, stroke: Stroke, active: tuple[Binding, ...]) -> None:
@@ -330,14 +328,14 @@ class Mapper:
         layers = self.layers
         if moved and travel is not None:
             self._spoken_for(stroke, active)
-            self._strokes.position(stroke, moved, travel)
+            self.strokes.position(stroke, moved, travel)
         buttons = tuple(b for b in active if b not in moved)
         if pressed and buttons:
-            self._strokes.press(stroke, buttons, travel if travel is not None else 1.0)
+            self.strokes.press(stroke, buttons, 1.0 if travel is None else min(travel, 1.0))
             if travel is None:  # a button that sends no value tells of no release
-                self._strokes.release(stroke)
+                self.strokes.release(stroke)
         elif not pressed and not moved:
-            self._strokes.release(stroke)
+            self.strokes.release(stroke)
         if changes is None:
             self._set(pending)
         else:

@@ -203,7 +203,8 @@ class Painter:
         for binding in bindings:
             for action in binding.actions:
                 value = self._situation.control.value(action.knob.name)
-                return travel_at(value, action.low, action.high, action.curve)
+                low, high = binding.travel
+                return low + (high - low) * travel_at(value, action.low, action.high, action.curve)
         return None
 
     def _lit(self, bindings: tuple[Binding, ...]) -> bool:

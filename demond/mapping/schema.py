@@ -19,6 +19,7 @@ CONTROL_LIMIT = 1_024
 """Controls, or rows of them, that a mapping may describe itself."""
 CurveName = Literal["linear", "exp", "log"]
 TakeoverName = Literal["off", "pickup", "pickup_tolerant", "parallel", "scale", "slow"]
+BeyondName = Literal["clamp", "min", "ignore"]
 ModeName = Literal["set", "toggle", "momentary", "radio", "trigger", "increment", "hold_long", "double"]
 UsbId = Annotated[
     str, matches(re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}"), "a USB id such as 0944:0117, as lsusb says it")
@@ -97,6 +98,11 @@ class MapEntry(Strict):
     """What the two ends of the travel mean, in the knob's unit; the greater may come first."""
     curve: CurveName | None = None
     """How the travel covers the range."""
+    travel: Range | None = None
+    """Which part of the control's way counts, as shares such as [0.1, 0.9]; of an OSC source the numbers that it
+    sends at its ends, such as [0, 127]."""
+    out_of_range: BeyondName | None = None
+    """Beyond that part: `clamp` takes its nearer end, `min` its low end, `ignore` leaves the knob alone."""
     takeover: TakeoverName | None = None
     """What happens while the control does not stand where its knob is."""
     tolerance: Share | None = None
@@ -116,7 +122,8 @@ class MapEntry(Strict):
     when: WhenEntry | None = None
     """Conditions. A line whose conditions hold goes before a line of the same control that has none."""
     quantize: GridText | None = None
-    """With a scene: when it begins, as `immediate`, `beat`, `bar` or `4 bars`; else the scene says so."""
+    """With a scene or a press: when it is heard, as `immediate`, `beat`, `bar` or `4 bars`; else a scene says so
+    itself, and a press is heard at once."""
     id: Id | None = None
     """What the line is called, to switch it on and off; by default `DEVICE/CONTROL/KNOB`."""
     tags: Annotated[list[Name], Field(max_length=20)] = Field(default_factory=list)

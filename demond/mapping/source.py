@@ -31,6 +31,7 @@ from demond.mapping.plugs import PortIdentity
 from demond.mapping.reload import changes
 from demond.mapping.roll import GRACE_SECONDS, Roll
 from demond.mapping.search import Search
+from demond.mapping.touch import taken
 from demond.osc.codec import Argument
 from demond.strict_yaml import YamlError
 
@@ -155,9 +156,19 @@ class MappingSource:
         """The MIDI ports that are there, and the devices that each is taken for."""
         return self._mapper.devices
 
-    def touched_ns(self, knob: str) -> int | None:
-        """When a hand last moved `knob` through a line; None if none did. For whatever moves knobs by itself."""
-        return self._mapper.touched_ns(knob)
+    def touch(self, knob: str, origin: Origin, address: str, fires: bool = False) -> bool:
+        """Whether `origin`, which no line concerns, may move `knob`; if not, the journal says who has it.
+
+        What `fires` is a touch at once, whatever moves meanwhile.
+        """
+        touches, hand = self._mapper.strokes.touches, f"{origin.kind} {origin.detail}"
+        if fires:
+            touches.pressed(knob, hand, origin.received_ns)
+            return True
+        other = touches.moved(knob, hand, origin.received_ns)
+        if other is not None:
+            self.journal.begin(origin.received_ns, origin.detail, address).reason = taken(knob, other)
+        return other is None
 
     def show_with(self, send: Send) -> None:
         """Lamps, rings and motors are set through `send(port, messages)` from now on."""

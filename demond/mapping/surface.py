@@ -24,7 +24,7 @@ def moves(binding: Binding) -> bool:
 
 
 def position(address: str, arguments: tuple[Argument, ...]) -> tuple[bool, float | None]:
-    """Whether a button that sends `arguments` is pressed, and the number that a fader that sends them is at.
+    """Whether a button that sends `arguments` is pressed, and the number that a fader sends with them.
 
     The number is None where none was sent. Raises :class:`OscError`.
     """
@@ -33,7 +33,7 @@ def position(address: str, arguments: tuple[Argument, ...]) -> tuple[bool, float
     if len(arguments) > 1:
         raise OscError(400, "bad_args", address, f"one position is wanted, not {len(arguments)} arguments")
     value = number(address, arguments[0])
-    return value >= 0.5, min(max(value, 0.0), 1.0)
+    return value >= 0.5, value
 
 
 def searched(search: Search, address: str, arguments: tuple[Argument, ...], origin: Origin) -> bool:
@@ -41,4 +41,5 @@ def searched(search: Search, address: str, arguments: tuple[Argument, ...], orig
     if surface_address(address) or address.endswith("/z"):
         return False
     pressed, travel = position(address, arguments)
-    return search.surface(origin.detail, address, float(pressed) if travel is None else travel, origin.received_ns)
+    travel = float(pressed) if travel is None else min(max(travel, 0.0), 1.0)
+    return search.surface(origin.detail, address, travel, origin.received_ns)

@@ -57,6 +57,9 @@ class OscMapping(Protocol):
     def pickup(self, knob: str) -> int:
         """Which way a control that waits to pick `knob` up has to be turned: -1 down, 1 up; 0 when none waits."""
 
+    def touch(self, knob: str, origin: Origin, address: str, fires: bool = False) -> bool:
+        """Whether `origin` may move `knob`: the last touch wins, and what `fires` is a touch at once."""
+
     def reload(self, done: Callable[[Outcome], None]) -> None:
         """Reads the mapping files again and calls `done` once."""
 
@@ -217,11 +220,20 @@ class Batch:
         self._after.pop((act, arguments), None)
         self._after[act, arguments] = None
 
-    def _change(self, target: Target, knob: Knob, value: float, *, known: bool, corrected: bool) -> None:
-        """The knob is to have `value`. The client has `known` it, and is told it if it was `corrected`."""
+    def _change(
+        self, target: Target, knob: Knob, value: float, *, known: bool, corrected: bool, fires: bool = False
+    ) -> None:
+        """The knob is to have `value`. The client has `known` it, and is told it if it was `corrected`.
+
+        If somebody else has the knob it stays, and the client is told what it has.
+        """
+        echo = self._client.choices.echo
+        if not self._mapping.touch(knob.name, self._origin, target.address, fires):
+            if echo is not Echo.NEVER and known:
+                self._later(self._echo, target)
+            return
         self._first_address = self._first_address or target.address
         self._changes[knob.name] = value
-        echo = self._client.choices.echo
         if known:
             self._set_here[target.address] = None
         if echo is Echo.ALWAYS or (corrected and echo is Echo.CORRECTED):
@@ -261,7 +273,7 @@ class Batch:
         knob = target.the_knob
         if fires(self._client, target, arguments):
             plain = TARGETS[f"/demond/knob/{knob.name}"]
-            self._change(plain, knob, knob.default, known=True, corrected=True)
+            self._change(plain, knob, knob.default, known=True, corrected=True, fires=True)
 
     def _tell(self, target: Target) -> None:
         self._server.tell(self._client, target)

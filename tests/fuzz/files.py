@@ -78,6 +78,9 @@ KEYS = [
     "ring",
     "arrows",
     "on_connect",
+    "travel",
+    "out_of_range",
+    "missing",
 ]
 VALUES = [
     "nk2/fader1",
@@ -118,6 +121,10 @@ VALUES = [
     "scale",
     "radio",
     "increment",
+    "[0.25, 0.75]",
+    "ignore",
+    "keep",
+    "bar",
     "hold_long",
     "double",
     "F0 7F ?? 06 * F7",

@@ -109,7 +109,8 @@ class Client:
 
         Raises :class:`NoAnswerError` when nobody listens at the daemon's port.
         """
-        ready, _, _ = select.select([self._socket, *others], [], [], seconds)
+        watched: list[Any] = [self._socket, *others]
+        ready, _, _ = select.select(watched, [], [], seconds)
         if self._socket in ready:
             return self.receive()
         return next((other for other in others if other in ready), None)

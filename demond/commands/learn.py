@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from typing import IO, Annotated, NoReturn
 
 import typer
@@ -153,7 +154,7 @@ class _Lesson:
         words = f"{self._target}: no control was accepted; {said.get('heard', said.get('why'))}"
         self._end("" if self._as_json else words)
 
-    def _show(self, said: dict[str, object]) -> None:
+    def _show(self, said: Mapping[str, object]) -> None:
         named = f"{said['device']}/{said['control']}"
         text = f"{named}  {said['count']} moves over {float(str(said['span'])):.0%}"
         why = f"  ({said['why']})" if said["why"] else ""

@@ -73,10 +73,13 @@ class Server(Protocol):
     """The server, as a batch sees it."""
 
     control: Control
-    mapping: OscMapping
     own: Own
     patterns_fire: bool
     """Whether a pattern may fire triggers."""
+
+    @property
+    def mapping(self) -> OscMapping:
+        """What takes the addresses that surfaces send."""
 
     def send(self, client: Client, address: str, *arguments: Argument) -> None:
         """Answers the client."""

@@ -263,7 +263,7 @@ class Daemon:
 
     def _mapping_reloaded(self, error: YamlError | None) -> None:
         if error is None and self.query is not None:
-            self.query.path_changed("/demond")
+            self.query.reloaded()
 
     def _start(self, stack: contextlib.AsyncExitStack) -> None:
         children = [part.child for part in (self.audio, self.engine, self.midi) if part is not None]

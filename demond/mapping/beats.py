@@ -40,9 +40,11 @@ class Beats:
 
     def waits(self, stroke: Stroke, binding: Binding, strength: float) -> str:
         """Puts a press off until its beat, and says so in words; nothing if it is to be done at once."""
-        grid = read_grid(binding.quantize)
-        beat = self._situation.control.stage.next_beat(grid) if grid is not None else None
-        if beat is None or self._situation.control.stage.is_due(beat):
+        grid, stage = read_grid(binding.quantize), self._situation.control.stage
+        if grid is None or not stage.transport.playing:
+            return ""
+        beat = stage.transport.next_on(grid, stage.heard_ns)
+        if self._is_due(beat):
             return ""
         self._waiting[binding.id] = Waiting(stroke, binding, strength, beat)
         self.due_ns = self.due_ns or stroke.now_ns + LOOK_NS
@@ -56,7 +58,12 @@ class Beats:
         for name, one in list(self._waiting.items()):
             if name not in ids:
                 del self._waiting[name]
-            elif self._situation.control.stage.is_due(one.beat):
+            elif self._is_due(one.beat):
                 del self._waiting[name]
                 yield one
         self.due_ns = now_ns + LOOK_NS if self._waiting else None
+
+    def _is_due(self, beat: float) -> bool:
+        """Whether what is to be heard on `beat` must begin, or has no beat to wait for any more."""
+        stage = self._situation.control.stage
+        return not stage.transport.playing or stage.transport.time_of(beat) <= stage.heard_ns

@@ -5,8 +5,9 @@ to read them, and by the strokes to play them.
 from __future__ import annotations
 
 import re
+import time
 
-from demond.control import Control, RefusedError
+from demond.control import Control, Origin, RefusedError
 from demond.knobs import did_you_mean
 from demond.mapping.binding import Binding, Mode
 from demond.mapping.fields import Note
@@ -14,15 +15,19 @@ from demond.mapping.profile import DeviceControl
 from demond.mapping.schema import MapEntry
 from demond.mapping.takeover import Takeover
 from demond.scenes.scene import RESERVED, is_name, read_grid
+from demond.scenes.triggers import TRIGGERS, fire
 
 FADER = "scene/morph"
 """The one cue that takes a position."""
-_ADDRESS = re.compile(r"(?:/demond/)?((?:scene|transport)/.{1,80})")
+_ADDRESS = re.compile(r"(?:/demond/)?((?:scene|transport|trigger)/.{1,80})")
 PLAYS_NO_KNOB = (
     "range", "curve", "travel", "out_of_range", "takeover", "tolerance", "smooth", "value", "step", "after",
 )  # fmt: skip
 """The keys of a line that only one that moves knobs has a use for."""
-_FIXED = ("scene/undo", "scene/morph/pause", "scene/morph/keep", "transport/tap", "transport/play", "transport/stop")
+_FIXED = (
+    *("scene/undo", "scene/morph/pause", "scene/morph/keep", "transport/tap", "transport/play", "transport/stop"),
+    *(f"trigger/{name}" for name in TRIGGERS),
+)
 
 
 def cue_of(entry: MapEntry) -> str | None:
@@ -76,6 +81,8 @@ def play(control: Control, binding: Binding, travel: float) -> str:
                 stage.keep()
             case "transport/tap" | "transport/play" | "transport/stop":
                 stage.transport_cue(cue.rpartition("/")[2])
+            case "trigger/reseed" | "trigger/panic" | "trigger/tap":
+                fire(control, cue.rpartition("/")[2], Origin("midi", binding.source, time.monotonic_ns()))
             case _:
                 grid = read_grid(binding.quantize) if binding.quantize else None
                 stage.recall(cue.removeprefix("scene/"), grid=grid)

@@ -93,7 +93,7 @@ class MapEntry(Strict):
     source: Annotated[str, Field(alias="from")]
     """A device and its control, as in `nk2/fader1`, or an OSC address, as in `osc:/1/fader1`."""
     to: str | TargetEntry | Annotated[list[str | TargetEntry], Field(min_length=1)]
-    """A knob, `KNOB/reset`, `layer/NAME`, `scene/NAME`, `transport/tap`, or a list of knobs."""
+    """A knob, `KNOB/reset`, `layer/NAME`, `scene/NAME`, `transport/tap`, `trigger/reseed`, or a list of knobs."""
     range: Range | None = None
     """What the two ends of the travel mean, in the knob's unit; the greater may come first."""
     curve: CurveName | None = None

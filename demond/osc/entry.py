@@ -41,7 +41,7 @@ class Verb(Enum):
     STAGE = "stage"
     """Scenes, LFOs, gestures, the beat: `demond.osc.stage` tells them apart by their address."""
     LINES = "lines"
-    """Layers, mapping lines, the last MIDI message: `demond.osc.lines` does."""
+    """Layers, mapping lines, the last MIDI message, triggers: `demond.osc.lines` does."""
     LEARN = "learn"
     """Learning: `demond.osc.learn` does."""
 

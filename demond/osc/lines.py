@@ -1,4 +1,4 @@
-"""The OSC addresses of layers, mapping lines and the last control message.
+"""The OSC addresses of layers, mapping lines, the last control message, and triggers.
 
 Called by a batch after its knobs are set, and by whatever shows values.
 """
@@ -6,10 +6,11 @@ Called by a batch after its knobs are set, and by whatever shows values.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from demond.control import Outcome
+from demond.control import Control, Origin, Outcome, RefusedError
 from demond.knobs import did_you_mean
 from demond.osc._clients import Client
 from demond.osc.answers import JSON_LIMIT, answering, fires
@@ -18,6 +19,7 @@ from demond.osc.codec import Argument, Impulse, OscError
 from demond.osc.learn import Lessons
 from demond.osc.namespace import Target, number, whole
 from demond.osc.publisher import Publisher
+from demond.scenes.triggers import fire
 
 Arguments = tuple[Argument, ...]
 
@@ -61,6 +63,7 @@ class Server(Protocol):
     """The server, as this module sees it."""
 
     publisher: Publisher
+    control: Control
 
     def send(self, client: Client, address: str, *arguments: Argument) -> None:
         """Answers the client."""
@@ -108,7 +111,9 @@ class LinesDesk:
         """Does what a message says. Raises :class:`OscError`, and nothing has changed then."""
         kind, name = _named(target)
         self.judge(target)
-        if target.has_value and (not arguments or arguments[0] is None):
+        if target.parts[0] == "trigger":
+            self._fire(client, target, name, arguments)
+        elif target.has_value and (not arguments or arguments[0] is None):
             self._server.tell(client, target)
         elif kind:
             on = self._wanted(target, arguments)
@@ -122,6 +127,13 @@ class LinesDesk:
                 self._mapping.check(answering(self._server.send, client, target.address))
         else:
             self._list(client, target, arguments)
+
+    def _fire(self, client: Client, target: Target, name: str, arguments: Arguments) -> None:
+        if fires(client, target, arguments):
+            try:
+                fire(self._server.control, name, Origin("osc", client.name, time.monotonic_ns()))
+            except RefusedError as error:
+                raise OscError(error.code, error.slug, target.address, str(error)) from None
 
     def _wanted(self, target: Target, arguments: Arguments) -> bool:
         if len(arguments) > 1:

@@ -1,4 +1,4 @@
-"""The rows of the table of OSC addresses that are about mappings: layers, lines, learning, the last message."""
+"""The rows of the table of OSC addresses about mappings: layers, lines, learning, the last message; and triggers."""
 
 from __future__ import annotations
 
@@ -48,6 +48,16 @@ MAPPING: tuple[Entry, ...] = (
         use=Use.SHOWN,
         on_request=True,
     ),
+    Entry("/demond/trigger/reseed", Verb.LINES, TRIGGER, "Gives the seed another number", "none", use=Use.TRIGGER),
+    Entry(
+        "/demond/trigger/panic",
+        Verb.LINES,
+        TRIGGER,
+        "Mutes, and ends what moves knobs by itself: the morph, LFOs and gestures; everything stays where it is",
+        "none",
+        use=Use.TRIGGER,
+    ),
+    Entry("/demond/trigger/tap", Verb.LINES, TRIGGER, "As /demond/transport/tap", "none", use=Use.TRIGGER),
     Entry(
         "/demond/learn/start",
         Verb.LEARN,

@@ -60,8 +60,7 @@ class Values:
         """All that `pattern` or an address stands for now. Raises :class:`OscError` 400, and 404 for nothing."""
         if is_pattern(pattern):
             found = targets_matching(pattern)
-            loras = [f"/demond/lora/{name}/strength" for name in self._control.session.loras]
-            if present := [*loras, *self.named()]:
+            if present := self.present():
                 names = AddressTree(present).matching(pattern)
                 found = (*found, *(target for name in names if (target := target_of(name)) is not None))
         else:
@@ -72,6 +71,10 @@ class Values:
         if not found:
             raise unknown(pattern)
         return found
+
+    def present(self) -> list[str]:
+        """The addresses that are there now besides those that always are."""
+        return [*(f"/demond/lora/{name}/strength" for name in self._control.session.loras), *self.named()]
 
     def showing(self, pattern: str, texts: bool = False) -> tuple[Target, ...]:
         """What `pattern` matches and can be subscribed to. Raises :class:`OscError` as :meth:`matching`, and 400."""

@@ -291,15 +291,10 @@ class Stage:
         self._tell("transport/bpm", "transport/beat", "transport/playing", "transport/sync", "transport/meter")
         self.wake()
 
-    def next_beat(self, grid: Span) -> float | None:
-        """The next beat of `grid` on which what begins by now can be heard; None while the beat stands still."""
-        if not self.transport.playing:
-            return None
-        return self.transport.next_on(grid, self._clock() + self._latency() * 1e9)
-
-    def is_due(self, beat: float) -> bool:
-        """Whether what is to be heard on `beat` must begin, or has no beat to wait for any more."""
-        return not self.transport.playing or self.transport.time_of(beat) - self._latency() * 1e9 <= self._clock()
+    @property
+    def heard_ns(self) -> float:
+        """When what begins now is heard."""
+        return self._clock() + self._latency() * 1e9
 
     # -- time ---------------------------------------------------------------------------------------------------
 

@@ -141,3 +141,14 @@ def test_a_press_waits_for_no_beat_that_stands_still_and_for_none_of_a_line_that
     one.mapper.replace(one.load())
     one.wait(10_000)
     assert one["denoise"] == 0.1
+
+
+def test_a_button_fires_a_trigger(tmp_path: Path) -> None:
+    one = stage(tmp_path, "{from: box/button1, to: trigger/reseed}", "{from: box/button2, to: trigger/panic}")
+    tap(one, 1)
+    assert one["seed"] != 1
+    assert one.control.calls[-1][1].detail == "box/button1"
+    tap(one, 2)
+    assert one["mute"] == 1
+    with pytest.raises(MappingError, match="did you mean 'trigger/panic'"):
+        stage(tmp_path, "{from: box/button1, to: trigger/panik}")

@@ -232,6 +232,34 @@ def test_the_last_message_is_told_with_what_came_of_it(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_triggers_fire_once_for_each_press(tmp_path: Path) -> None:
+    async def scene(room: Room, client: Surface, other: Surface) -> None:
+        seen = set()
+        for _ in range(3):
+            await client.ask("/demond/trigger/reseed", 1.0)
+            await client.ask("/demond/trigger/reseed", 0.0)
+            seen.add(room.control.values["seed"])
+        assert len(seen) == 3
+        assert await client.ask("/demond/knob/seed/source") == [
+            Message("/demond/knob/seed/source", (f"osc {client.name}",))
+        ]
+        await client.ask("/demond/lfo/shift", "sine", 5.0, "hz")
+        await client.ask("/demond/scene/store", "here")
+        await client.ask("/demond/knob/denoise", 0.1)
+        await client.ask("/demond/scene/current", "here", 100.0)
+        await client.ask("/demond/trigger/panic")
+        assert room.control.values["mute"] == 1
+        assert not room.control.stage.modulators.busy
+        assert room.control.stage.position == 1
+        await client.ask("/demond/transport/sync", "none")
+        assert (await client.error("/demond/trigger/tap"))[0] == 409
+        assert (await client.error("/demond/trigger/pan"))[3] == (
+            "nothing listens on /demond/trigger/pan; did you mean '/demond/trigger/panic'?"
+        )
+
+    play(tmp_path, scene)
+
+
 def test_who_may_only_set_cannot_learn(tmp_path: Path) -> None:
     async def scene(room: Room, client: Surface, other: Surface) -> None:
         from demond.osc.access import Role

@@ -34,7 +34,7 @@ def learn(
     name: Annotated[str, typer.Option("--id", help="What the line is called; else DEVICE/CONTROL/TARGET.")] = "",
     timeout: Annotated[float, typer.Option(min=1, max=600, help="Seconds to wait for a hand.")] = 30.0,
     guess: Annotated[
-        bool, typer.Option("--guess", help="Without a profile: propose encoders, buttons and 14-bit pairs.")
+        bool, typer.Option("--guess", help="Without a profile: propose encoders, buttons, 14-bit pairs, NRPN.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Take what was moved when it rests, without Enter.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Take back the line that was learned last.")] = False,

@@ -50,9 +50,12 @@ def key_of(event: Event) -> Key | None:
 
 
 def described(
-    key: Key, kind: str = "", encoding: Encoding = Encoding.ABSOLUTE, lsb: int | None = None
+    key: Key, kind: str = "", encoding: Encoding = Encoding.ABSOLUTE, lsb: int | None = None, fine: bool = False
 ) -> tuple[str, Entry]:
-    """A name and the entry of a profile for the control that sends `key`; `kind` and the rest if they are known."""
+    """A name and the entry of a profile for the control that sends `key`; `kind` and the rest if they are known.
+
+    `lsb` is the controller of the low half of 14 bits; `fine` says that a registered parameter has 14.
+    """
     word, channel, number = key
     kind = kind or _KINDS.get(Word(word), "knob")
     entry: Entry = {}
@@ -72,6 +75,8 @@ def described(
         entry["encoding"] = encoding.value
     if lsb is not None:
         entry |= {"bits": 14, "lsb": lsb}
+    if fine:
+        entry["bits"] = 14
     return f"{kind}_{called}", entry
 
 

@@ -55,7 +55,8 @@ class DeviceEntry(Strict):
     """When it comes: `repaint` puts it into its mode and shows on it what the knobs are; `keep` sends nothing until
     something changes; messages in hex are sent instead of the profile's."""
     missing: Literal["ignore", "warn", "error"] = "ignore"
-    """When it is not there: `warn` says so in the log, `error` keeps demond from starting without it."""
+    """When it is not there: `warn` says so in the log; `error` ends demond if it does not come within 5 s of the
+    start, and later says so in the log."""
 
 
 class LayerEntry(Strict):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from demond.mapping import guess, raw
-from demond.mapping.assembly import Gesture, Position, Press, Steps
+from demond.mapping.assembly import DATA_MSB, SELECT, Gesture, Position, Press, Steps
 from demond.mapping.candidate import VALUES_LIMIT, Candidate
 from demond.mapping.profile import DeviceControl, Key, Word
 from demond.mapping.transfer import travel_of_bits
@@ -42,6 +42,17 @@ class _Pair:
     """Of the lower half."""
 
 
+@dataclass(slots=True)
+class _Parameter:
+    """The registered parameters that data entry on one channel of a port seems to be for."""
+
+    word: Word = Word.NRPN
+    halves: dict[bool, int] = field(default_factory=dict)
+    selected_ns: int = 0
+    numbers: dict[tuple[Word, int], None] = field(default_factory=dict)
+    """Those that data came for, at least once right after the selection."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A candidate as a line would name it."""
@@ -69,6 +80,7 @@ class Search:
         self._pairs: dict[tuple[str, Key], _Pair] = {}
         self._before: dict[str, tuple[Key, int]] = {}
         """The last controller of each port, and when it came."""
+        self._parameters: dict[tuple[str, int], _Parameter] = {}
         self._raw: dict[Key, DeviceControl] = {}
         """Controls that no profile describes, by what they send."""
 
@@ -113,6 +125,7 @@ class Search:
             return
         if isinstance(event, ControlChange):
             self._note_pair(port, event, key, now_ns)
+            self._note_parameter(port, event, now_ns)
         value = event[-1]
         assert isinstance(value, int)  # noqa: S101 - the other events have no key
         found.moved(travel_of_bits(value, 14 if isinstance(event, PitchBend) else 7), now_ns, value)
@@ -168,6 +181,21 @@ class Search:
             pair.values.append(event.value)
             pair.following += before[0] == upper and now_ns - before[1] <= PAIR_NS
 
+    def _note_parameter(self, port: str, event: ControlChange, now_ns: int) -> None:
+        """Whether data entry comes right after the selection of a registered parameter (MIDI 1.0, table III)."""
+        if event.control not in (*SELECT, DATA_MSB):
+            return
+        parameter = self._parameters.setdefault((port, event.channel), _Parameter())
+        if event.control in SELECT:
+            word, high = SELECT[event.control]
+            if parameter.word is not word:
+                parameter.word, parameter.halves = word, {}
+            parameter.halves[high] = event.value
+            parameter.selected_ns = now_ns
+        elif len(parameter.halves) == 2 and now_ns - parameter.selected_ns <= PAIR_NS:
+            number = parameter.halves[True] << 7 | parameter.halves[False]
+            parameter.numbers[parameter.word, number] = None
+
     # -- what is found ------------------------------------------------------------------------------------------
 
     def found(self) -> list[Found]:
@@ -203,7 +231,13 @@ class Search:
         plain = raw.described(key)
         if key[0] != Word.CC:
             return plain, "", False
-        if self._pair_of(one) is not None:
+        pair = self._pair_of(one) is not None
+        parameter = self._parameters.get((one.port, key[1]))
+        if key[2] == DATA_MSB and parameter is not None and len(parameter.numbers) == 1:
+            [(word, number)] = parameter.numbers
+            words = f"it is data for the {word} {number}, which is selected each time"
+            return (raw.described((word, key[1], number), fine=pair) if self._guessing else plain), words, False
+        if pair:
             words = f"controller {key[2] + 32} follows each time, so it may be one value of 14 bits"
             return (raw.described(key, "fader", lsb=key[2] + 32) if self._guessing else plain), words, False
         seen = guess.of_values(one.values)

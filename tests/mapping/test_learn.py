@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 
 from demond.control import Origin, Outcome, RefusedError
-from demond.mapping.guess import of_values, one_way
 from demond.mapping.journal import Journal
 from demond.mapping.learned import LearnedFile
 from demond.mapping.lesson import Lessons, Wish
 from demond.mapping.search import Search
-from demond.mapping.transfer import Encoding
 from demond.osc.codec import OscError
 from tests.mapping.stage import MS, PORT, Stage
 
@@ -275,39 +273,40 @@ def test_two_controllers_that_always_come_together_are_one_candidate_of_7_bits_o
     assert (found.name, found.entry) == ("fader_cc2", {"cc": 2, "bits": 14, "lsb": 34})
 
 
+@pytest.mark.parametrize("fine", [False, True])
+def test_a_registered_parameter_is_proposed_with_its_number(room: Class, fine: bool) -> None:
+    def move(number: int) -> None:
+        for value in range(0, 16_384, 777):
+            halves = [(99, number >> 7), (98, number & 127), (6, value >> 7), *([(38, value & 127)] if fine else [])]
+            for place, data in halves:
+                room.one.mapper.midi("other:out", bytes((0xB1, place, data)), room.one.now)
+            room.one.now += 5 * MS
+
+    room.start(guess=True)
+    move(300)
+    [found] = room.search.found()
+    assert found.name == "knob_nrpn300_ch2"
+    assert found.entry == {"nrpn": 300, "channel": 2} | ({"bits": 14} if fine else {})
+    assert "data for the nrpn 300" in found.why
+    move(301)
+    assert [one.name for one in room.search.found()] != [found.name], "two knobs: nothing is said of one"
+
+
+def test_knobs_on_the_numbers_of_parameters_are_knobs(room: Class) -> None:
+    room.start(guess=True)
+    for number in (99, 98, 6):
+        room.sweep(number, port="other:out")
+        room.one.now += 100 * MS
+    assert room.found == ["knob_cc6", "knob_cc98", "knob_cc99"]
+
+
 def test_two_faders_that_look_like_a_pair_stay_two(room: Class) -> None:
     room.start(guess=True).sweep(2, *range(0, 100, 7), port="other:out")
     room.sweep(34, *range(0, 100, 7), port="other:out")
     assert room.found == ["knob_cc34", "knob_cc2"]
 
 
-@pytest.mark.parametrize(
-    ("values", "kind", "encoding"),
-    [
-        ((1, 1, 127, 127), "encoder", Encoding.TWOS_COMPLEMENT),
-        ((1, 2, 2, 126, 127), "encoder", Encoding.TWOS_COMPLEMENT),
-        ((65, 65, 63, 63), "encoder", Encoding.OFFSET_BINARY),
-        ((1, 1, 65, 65), "encoder", Encoding.SIGNED_BIT_MACKIE),
-        ((65, 65, 1, 1), "encoder", Encoding.SIGNED_BIT),
-        ((127, 0, 127, 0), "button", Encoding.ABSOLUTE),
-    ],
-)
-def test_encodings_are_told_by_their_numbers(values: tuple[int, ...], kind: str, encoding: Encoding) -> None:
-    found = of_values(values)
-    assert found is not None
-    assert (found.kind, found.encoding) == (kind, encoding)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [(), (1,), (1, 1, 1, 1), (65, 65, 65), (0, 1, 2, 3, 4), (62, 63, 65, 66), (127, 126, 2, 1), (64, 64, 64)],
-)
-def test_numbers_that_do_not_say_enough_are_no_encoding(values: tuple[int, ...]) -> None:
-    assert of_values(values) is None
-
-
 def test_an_encoder_that_is_turned_one_way_is_asked_for_the_other(room: Class) -> None:
-    assert one_way((1, 1, 1, 1))
     room.start(guess=True).sweep(30, 1, 1, 1, 1, port="other:out")
     assert room.found == []
     assert "turn it both ways" in room.search.heard()[0]

@@ -43,6 +43,7 @@ MESSAGES_LIMIT, MESSAGES_BYTES = 200, 50_000
 Report = Callable[[YamlError | None], None]
 Done = Callable[[Outcome], None]
 
+_LAST = ("midi/last",)
 WAITING_LIMIT = 64
 """Requests for a reload that may wait for the one under way."""
 
@@ -180,10 +181,11 @@ class MappingSource:
 
     def midi(self, port: str, messages: Sequence[bytes], time_ns: int) -> None:
         """MIDI messages from `port`, received by `time_ns` on the monotonic clock. Never raises."""
-        count = self.journal.count
+        journal = self._mapper.journal
+        count = journal.count
         self._mapper.midi_batch(port, messages, time_ns)
-        if self.journal.count != count:
-            self._control.feed.tell(("midi/last",))
+        if journal.count != count:
+            self._control.feed.tell(_LAST)
         self._wait()
 
     def ports(self, identities: Iterable[PortIdentity]) -> None:
@@ -245,14 +247,15 @@ class MappingSource:
     ) -> bool:
         """As :meth:`Mapper.osc`."""
         taken = self._mapper.osc(address, arguments, origin, changes)
-        self._control.feed.tell(("midi/last",))
+        self._control.feed.tell(_LAST)
         self._wait()
         return taken
 
     def _wait(self) -> None:
         """Wakes the mapper when it wants to be. Without a running event loop, as in a test, nothing wakes it."""
-        times = (time for time in (self._mapper.due_ns, self.lessons.due_ns) if time is not None)
-        due_ns = min(times, default=None)
+        due_ns, lesson_ns = self._mapper.due_ns, self.lessons.due_ns
+        if lesson_ns is not None and (due_ns is None or lesson_ns < due_ns):
+            due_ns = lesson_ns
         if due_ns is None or (self._timer is not None and self._timer_ns <= due_ns):
             return
         try:

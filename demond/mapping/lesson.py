@@ -23,14 +23,14 @@ from demond.mapping.lines import bind
 from demond.mapping.mapping import Mapping
 from demond.mapping.profile import DeviceControl
 from demond.mapping.schema import MapEntry
-from demond.mapping.search import Found, Search, Who
+from demond.mapping.search import Busy, Found, Search, Who
 from demond.midi.decode import decode
 from demond.osc.codec import Argument
 
 SECONDS = 30.0
 """How long a control is searched for unless the client says so."""
 LONGEST_SECONDS = 600.0
-BUSY_NS = 1_000_000_000
+BUSY_NS = 3_000_000_000
 """A control that was heard of within this time before the start, in ns, may move by itself."""
 TELL_NS = 100_000_000
 """Candidates are told this often, in ns."""
@@ -127,14 +127,18 @@ class Lessons:
             raise RefusedError(404, "unknown_target", wrong[0])
         return entry
 
-    def _busy(self, since_ns: int) -> dict[Who, int]:
-        found: dict[Who, int] = {}
+    def _busy(self, since_ns: int) -> dict[Who, Busy]:
+        found: dict[Who, Busy] = {}
+        last: dict[Who, int] = {}
         for record in self._records(since_ns):
             name = record.control
             if not name and isinstance(record.message, bytes):
                 key = raw.key_of(decode(record.message))
                 name = raw.described(key)[0] if key is not None else ""
-            found.setdefault((record.source, name), record.time_ns)
+            who = (record.source, name)
+            busy = found.setdefault(who, Busy(record.time_ns))
+            busy.before(record.time_ns, last.get(who, record.time_ns))
+            last[who] = record.time_ns
         return found
 
     def cancel(self, why: str = "it was cancelled") -> None:

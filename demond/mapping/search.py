@@ -21,7 +21,7 @@ from demond.midi.decode import ControlChange, Event, NoteOn, PitchBend
 ECHO_NS = 300_000_000
 """What a device sends within this time after it was sent the very same is its echo, in ns."""
 SETTLE_NS = 500_000_000
-"""A control that was busy when the search began is heard again after it was still for this long, in ns."""
+"""A control that was busy when the search began is heard again after it was still for this long, in ns, at least."""
 CANDIDATE_LIMIT = 512
 PAIR_NS = 20_000_000
 """The halves of a 14-bit value come within this time, in ns."""
@@ -31,6 +31,19 @@ Fits = Callable[[str, DeviceControl | None], bool]
 """`fits(name, control)`: whether a line from that control to the target would be a right one."""
 Who = tuple[str, str]
 """A control: its port or sender, and its name, or what it sends."""
+
+
+@dataclass(slots=True)
+class Busy:
+    """A control that was heard of just before the search began, and may move by itself."""
+
+    last_ns: int
+    settle_ns: int = SETTLE_NS
+    """How long it must be still: twice as long as it was between any two messages."""
+
+    def before(self, time_ns: int, next_ns: int) -> None:
+        """It was heard of at `time_ns`, and then at `next_ns`."""
+        self.settle_ns = max(self.settle_ns, 2 * (next_ns - time_ns))
 
 
 @dataclass(slots=True)
@@ -71,8 +84,8 @@ class Found:
 class Search:
     """One search."""
 
-    def __init__(self, fits: Fits, busy: Mapping[Who, int], guessing: bool = False) -> None:
-        """`busy` says when each control was heard of last before the start, where that was just now."""
+    def __init__(self, fits: Fits, busy: Mapping[Who, Busy], guessing: bool = False) -> None:
+        """`busy` are the controls that were heard of just before the start."""
         self._fits, self._busy, self._guessing = fits, dict(busy), guessing
         self._candidates: dict[Who, Candidate] = {}
         self._fitting: dict[str, bool] = {}
@@ -147,8 +160,8 @@ class Search:
             return None
         busy = self._busy.get(who)
         if busy is not None:
-            self._busy[who] = now_ns
-            if now_ns - busy < SETTLE_NS:
+            still_ns, busy.last_ns = now_ns - busy.last_ns, now_ns
+            if still_ns < busy.settle_ns:
                 return None
             del self._busy[who]
         found = self._candidates.get(who)

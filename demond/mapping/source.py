@@ -239,7 +239,9 @@ class MappingSource:
     def switch_line(self, name: str, on: bool) -> int:
         """Switches the line with the id `name`, or those with that tag, on or off; returns how many there are."""
         count = self._mapper.switch_line(name, on)
-        self._control.feed.tell([f"map/{name}/enable"])
+        switched = (one for one in self.mapping.bindings() if name == one.id or name in one.tags)
+        names = {called for one in switched for called in (one.id, *one.tags)}
+        self._control.feed.tell([f"map/{called}/enable" for called in names])
         return count
 
     def osc(

@@ -19,7 +19,7 @@ devices: {nk2: {profile: korg/nanokontrol2, match: {name: "nano*"}}}
 layers: {fine: {}}
 maps:
   - {from: nk2/fader1, to: denoise}
-  - {from: nk2/solo1, to: mute}
+  - {from: nk2/solo1, to: mute, tags: [left]}
 """
 
 
@@ -181,8 +181,12 @@ def test_a_line_is_switched_by_its_id_and_does_nothing_then(tmp_path: Path) -> N
         assert room.control.values["mute"] == 0
         assert await client.ask(address) == [Message(address, (0,))]
         await client.ask(address, True)
+        assert await other.next() == Message(address, (1,))
         room.mapping.midi("nano:out", [b"\xb0\x20\x00", b"\xb0\x20\x7f"], time.monotonic_ns())
         assert room.control.values["mute"] == 1
+        await client.ask("/demond/map/left/enable", 0)
+        assert await other.next() == Message(address, (0,))
+        assert await client.ask(address) == [Message(address, (0,))]
         code, _, _, words = await client.error("/demond/map/nk2/solo2/mute/enable", 0)
         assert (code, words) == (404, "no line has the id or tag 'nk2/solo2/mute'; did you mean 'nk2/solo1/mute'?")
 

@@ -127,14 +127,16 @@ class Search:
         key = raw.key_of(event)
         if key is None:
             return
-        name, entry = raw.described(key)
-        found = self._candidate(port, name, raw.control(name, entry), key, data, now_ns)
+        control = self._raw.get(key)
+        if control is None:
+            if len(self._raw) >= CANDIDATE_LIMIT:
+                return
+            control = self._raw[key] = raw.control(*raw.described(key))
+        found = self._candidate(port, control.name, control, key, data, now_ns)
         if found is None:
             return
         if found.is_pressed:
-            found.pressed(
-                event.velocity / 127 if isinstance(event, NoteOn) else float(key[0] == Word.PROGRAM), now_ns
-            )
+            found.pressed(event.velocity / 127 if isinstance(event, NoteOn) else float(control.pulse), now_ns)
             return
         if isinstance(event, ControlChange):
             self._note_pair(port, event, key, now_ns)

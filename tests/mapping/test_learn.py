@@ -130,7 +130,7 @@ def test_a_control_that_was_busy_before_is_none_until_it_has_rested(room: Class)
 
 def test_a_control_that_sends_now_and_then_by_itself_is_none(room: Class) -> None:
     for i in range(3):
-        when = time.monotonic_ns() - (3 - i) * 800 * MS
+        when = time.monotonic_ns() - ((2 - i) * 800 + 100) * MS
         room.one.mapper.midi(PORT, bytes((0xB0, 1, 40 * i)), when)
     room.start()
     for value in (120, 90, 60, 30, 0):

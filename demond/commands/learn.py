@@ -155,7 +155,7 @@ class _Lesson:
         self._end("" if self._as_json else words)
 
     def _show(self, said: Mapping[str, object]) -> None:
-        named = f"{said['device']}/{said['control']}"
+        named = f"{said['device']}{':' if said['device'] == 'osc' else '/'}{said['control']}"
         text = f"{named}  {said['count']} moves over {float(str(said['span'])):.0%}"
         why = f"  ({said['why']})" if said["why"] else ""
         if self._live is not None:

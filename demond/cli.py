@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from demond import __version__
-from demond.commands import PROGRAM, become, engine, look, mapping, out, play, run, scene, session
+from demond.commands import PROGRAM, become, engine, learn, look, mapping, out, play, run, scene, session
 
 app = typer.Typer(
     name="demond",
@@ -48,6 +48,7 @@ app.command()(look.trace)
 app.command()(look.ports)
 app.add_typer(scene.scene, name="scene")
 app.command()(scene.tempo)
+app.command()(learn.learn)
 app.command()(mapping.monitor)
 app.command()(mapping.why)
 app.command()(look.check)

@@ -6,11 +6,12 @@ Used by the commands that look at or play a running daemon and by the latency be
 from __future__ import annotations
 
 import json
+import select
 import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from demond.osc.codec import Argument, encode, encode_bundle, parse
 
@@ -102,6 +103,26 @@ class Client:
     def receive(self) -> Reply:
         """The next message from the daemon. Raises :class:`NoAnswerError` after the timeout."""
         return self._receive(time.monotonic() + self._timeout)
+
+    def wait(self, seconds: float, *others: IO[str]) -> Reply | IO[str] | None:
+        """The next message within `seconds`; one of `others` if there is something to be read sooner; else None.
+
+        Raises :class:`NoAnswerError` when nobody listens at the daemon's port.
+        """
+        watched: list[Any] = [self._socket, *others]
+        ready, _, _ = select.select(watched, [], [], seconds)
+        if self._socket in ready:
+            return self.receive()
+        return next((other for other in others if other in ready), None)
+
+    def lines(self, part: str = "") -> list[dict[str, Any]]:
+        """The mapping lines whose id has `part` in it, or that have it as a tag."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._json("/demond/map/list", part, len(found))
+            found += page["lines"]
+            if not page["lines"] or len(found) >= page["count"]:
+                return found
 
     def status(self) -> dict[str, Any]:
         """What `/demond/status` answers, by sections."""

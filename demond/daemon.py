@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from demond import __version__, jack_server, notify
 from demond._process import be_prompt
@@ -30,7 +30,8 @@ from demond.parts import SharedNames, Surroundings
 from demond.parts.audio import AudioPart
 from demond.parts.engine import EnginePart, Reports
 from demond.parts.midi import MidiPart
-from demond.paths import scenes_file, state_file
+from demond.paths import learned_file, scenes_file, state_file
+from demond.presenter import Presenter
 from demond.roots import Roots
 from demond.scenes.conductor import Conductor
 from demond.scenes.stage import Stage
@@ -64,19 +65,6 @@ def _owned(stack: contextlib.AsyncExitStack, memory: _Memory) -> _Memory:
 
 class StartError(RuntimeError):
     """The daemon cannot start; the message says why and what to do."""
-
-
-class Presenter(Protocol):
-    """How what happens is shown to whoever started the daemon."""
-
-    def progress(self, stage: str, share: float) -> None:
-        """`share` (0–1) of `stage` is done."""
-
-    def playing(self, daemon: Daemon) -> None:
-        """Sound comes out, for the first time or again after the engine was replaced."""
-
-    def note(self, text: str) -> None:
-        """One sentence on a choice the daemon made, or on something that changed."""
 
 
 class Daemon:
@@ -207,7 +195,7 @@ class Daemon:
         """Makes the parts and what they are told about each other; nothing runs yet, so nothing can ask too early."""
         config = self.config
         self._open_scenes()
-        self.mapping = MappingSource(config.mappings, self, self._mapping_reloaded)
+        self.mapping = MappingSource(config.mappings, self, self._mapping_reloaded, learned_file(config.jack.client))
         self.mapping.hear_pickup(lambda name: self.feed.tell([f"knob/{name}/pickup"]))
         self.mapping.hear_clock(
             lambda port, clock, time_ns: self.stage.midi_clock(port, clock.kind, clock.sixteenths, time_ns)
@@ -277,7 +265,7 @@ class Daemon:
 
     def _mapping_reloaded(self, error: YamlError | None) -> None:
         if error is None and self.query is not None:
-            self.query.path_changed("/demond")
+            self.query.reloaded()
 
     def _start(self, stack: contextlib.AsyncExitStack) -> None:
         children = [part.child for part in (self.audio, self.engine, self.midi) if part is not None]
@@ -289,6 +277,9 @@ class Daemon:
             self._background(stack, child.run())
         stack.push_async_callback(stop_all)
         self._background(stack, self.mapping.watch())
+        if self.midi is not None:
+            self.mapping.call_roll(self._fail)
+        stack.push_async_callback(self.mapping.lessons.close)
         self._conductor.start()
         stack.push_async_callback(self._conductor.close)
         self._background(stack, self._keep_alive())
@@ -392,7 +383,7 @@ class Daemon:
             "audio": self.audio.status(),
             "midi": self.midi.status()
             if self.midi
-            else {"backend": "none", "ports": [], "devices": [], "restarts": 0},
+            else {"backend": "none", "ports": [], "devices": [], "missing": [], "restarts": 0},
             "osc": self.osc.status(),
             "mapping": {"files": [str(path) for path in self.mapping.files], "error": self.mapping.error},
             "stage": self.stage.status(),

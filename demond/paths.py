@@ -33,6 +33,11 @@ def paces_file() -> Path:
     return state_file("demond").with_name("paces.json")
 
 
+def learned_file(client: str) -> Path:
+    """Where that daemon keeps the mapping lines that it has learned: beside the state."""
+    return state_file(client).with_name("learned.yaml" if client == "demond" else f"learned-{client}.yaml")
+
+
 def cache_dir() -> Path:
     """Where demond keeps what it could make again (XDG, as above; CacheDirectory=)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "demond"

@@ -19,6 +19,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
+from demond._files import write_whole
 from demond.knobs import INDEX
 from demond.session import Session, Setting
 
@@ -82,16 +83,7 @@ class StateFile:
 
     def save(self, kept: Kept) -> None:
         """Puts `kept` in the file's place. Raises `OSError`, and the old file stays."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            with part.open("wb") as file:
-                file.write(kept.model_dump_json(indent=1).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, self.path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_whole(self.path, kept.model_dump_json(indent=1).encode())
 
 
 class Keeper:

@@ -28,8 +28,8 @@ from demond.midi.decode import (
 )
 
 _BANK_MSB, _BANK_LSB = 0, 32
-_DATA_MSB, _DATA_LSB, _INCREMENT, _DECREMENT = 6, 38, 96, 97
-_SELECT = {98: (Word.NRPN, False), 99: (Word.NRPN, True), 100: (Word.RPN, False), 101: (Word.RPN, True)}
+DATA_MSB, _DATA_LSB, _INCREMENT, _DECREMENT = 6, 38, 96, 97
+SELECT = {98: (Word.NRPN, False), 99: (Word.NRPN, True), 100: (Word.RPN, False), 101: (Word.RPN, True)}
 """The controllers that select a parameter: which kind, and whether they carry the high half."""
 _NULL = (127, 127)
 """The RPN that selects nothing."""
@@ -135,7 +135,7 @@ class Assembler:
         """What the hand did; None if no control of the device sends such a message."""
         match event:
             case ControlChange(channel, number, value):
-                if channel in self._layout.registered and (number in _SELECT or number in _DATA):
+                if channel in self._layout.registered and (number in SELECT or number in _DATA):
                     return self._registered(channel, number, value)
                 if channel in self._layout.banked and number in (_BANK_MSB, _BANK_LSB):
                     high, low = self._banks.get(channel, (0, 0))
@@ -194,8 +194,8 @@ class Assembler:
     def _registered(self, channel: int, number: int, value: int) -> Gesture | None:
         """The controllers that select a parameter and carry its value. A selection holds until the next one."""
         chosen = self._selected.setdefault(channel, _Selected())
-        if number in _SELECT:
-            word, high = _SELECT[number]
+        if number in SELECT:
+            word, high = SELECT[number]
             if chosen.word is not word:
                 chosen.word, chosen.msb, chosen.lsb = word, None, None
             if high:
@@ -236,7 +236,7 @@ class Assembler:
         return _gesture(control, value)
 
 
-_DATA = (_DATA_MSB, _DATA_LSB, _INCREMENT, _DECREMENT)
+_DATA = (DATA_MSB, _DATA_LSB, _INCREMENT, _DECREMENT)
 
 
 def _gesture(control: DeviceControl, value: int) -> Gesture:

@@ -6,17 +6,13 @@ it is frozen, so a binding that a reload did not touch equals its former self, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from demond.knobs import Knob
 from demond.mapping.profile import DeviceControl
 from demond.mapping.takeover import Takeover
-from demond.mapping.transfer import Curve, Encoding
-
-Note = Callable[[tuple[str | int, ...], str], None]
-"""`note(path, message)` reports a mistake at `path` inside the line."""
+from demond.mapping.transfer import Beyond, Curve, Encoding
 
 
 class Mode(StrEnum):
@@ -82,7 +78,10 @@ class Binding:
     cue: str = ""
     """What the line plays on the stage, such as `scene/drop`; empty for one that moves knobs."""
     quantize: str = ""
-    """With a scene: its grid; empty leaves it to the scene."""
+    """With a scene or a press: its grid; empty leaves it to the scene, and does a press at once."""
+    travel: tuple[float, float] = (0.0, 1.0)
+    """Where the control is at the two ends of its travel."""
+    beyond: Beyond = Beyond.CLAMP
     tolerance: float | None = None
     smooth_ns: int = 0
     velocity: bool = False

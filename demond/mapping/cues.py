@@ -5,20 +5,29 @@ to read them, and by the strokes to play them.
 from __future__ import annotations
 
 import re
+import time
 
-from demond.control import Control, RefusedError
+from demond.control import Control, Origin, RefusedError
 from demond.knobs import did_you_mean
-from demond.mapping.binding import Binding, Mode, Note
+from demond.mapping.binding import Binding, Mode
+from demond.mapping.fields import Note
 from demond.mapping.profile import DeviceControl
 from demond.mapping.schema import MapEntry
 from demond.mapping.takeover import Takeover
 from demond.scenes.scene import RESERVED, is_name, read_grid
+from demond.scenes.triggers import TRIGGERS, fire
 
 FADER = "scene/morph"
 """The one cue that takes a position."""
-_ADDRESS = re.compile(r"(?:/demond/)?((?:scene|transport)/.{1,80})")
-_FIXED = ("scene/undo", "scene/morph/pause", "scene/morph/keep", "transport/tap", "transport/play", "transport/stop")
-_NOT_FOR_CUES = ("range", "curve", "takeover", "tolerance", "smooth", "value", "step", "after")
+_ADDRESS = re.compile(r"(?:/demond/)?((?:scene|transport|trigger)/.{1,80})")
+PLAYS_NO_KNOB = (
+    "range", "curve", "travel", "out_of_range", "takeover", "tolerance", "smooth", "value", "step", "after",
+)  # fmt: skip
+"""The keys of a line that only one that moves knobs has a use for."""
+_FIXED = (
+    *("scene/undo", "scene/morph/pause", "scene/morph/keep", "transport/tap", "transport/play", "transport/stop"),
+    *(f"trigger/{name}" for name in TRIGGERS),
+)
 
 
 def cue_of(entry: MapEntry) -> str | None:
@@ -35,7 +44,7 @@ def cue_binding(entry: MapEntry, source: str, control: DeviceControl | None, cue
         words = f"{name} means something else" if name in RESERVED else f"nothing on the stage is called {cue[:80]!r}"
         note(("to",), f"{words}{did_you_mean(cue[:80], (*_FIXED, FADER))}")
         return None
-    for word in _NOT_FOR_CUES:
+    for word in PLAYS_NO_KNOB:
         if getattr(entry, word) is not None:
             note((word,), f"{cue} takes no {word}")
             return None
@@ -72,6 +81,8 @@ def play(control: Control, binding: Binding, travel: float) -> str:
                 stage.keep()
             case "transport/tap" | "transport/play" | "transport/stop":
                 stage.transport_cue(cue.rpartition("/")[2])
+            case "trigger/reseed" | "trigger/panic" | "trigger/tap":
+                fire(control, cue.rpartition("/")[2], Origin("midi", binding.source, time.monotonic_ns()))
             case _:
                 grid = read_grid(binding.quantize) if binding.quantize else None
                 stage.recall(cue.removeprefix("scene/"), grid=grid)

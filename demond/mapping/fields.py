@@ -6,9 +6,13 @@ Each is a pydantic type that says in words what would be right, and describes it
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Note = Callable[[tuple[str | int, ...], str], None]
+"""`note(path, message)` reports a mistake at `path` inside of what is read."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _ID = re.compile(r"[A-Za-z0-9_./:+~-]{1,200}")

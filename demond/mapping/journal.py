@@ -7,7 +7,9 @@ The answer to "why did that knob do nothing?". Written by the mapper for every m
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 CAPACITY = 2_000
 """Messages that are remembered; the flood of eight faders for two thirds of a second."""
@@ -77,6 +79,10 @@ class Journal:
     def last(self) -> LastMessage | None:
         """The last message."""
         return self._records[-1].said() if self._records else None
+
+    def after(self, time_ns: int) -> Iterator[Record]:
+        """The records of messages that came since `time_ns`, newest first."""
+        return takewhile(lambda record: record.time_ns >= time_ns, reversed(self._records))
 
     def since(self, number: int, limit: int) -> list[LastMessage]:
         """At most `limit` messages after message `number`, the newest ones, oldest first."""

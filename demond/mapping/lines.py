@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from demond.knobs import Form, UnknownKnobError, did_you_mean, knob
 from demond.mapping import modes
-from demond.mapping.binding import Action, Binding, Condition, Mode, Note
-from demond.mapping.cues import cue_binding, cue_of
+from demond.mapping.binding import Action, Binding, Condition, Mode
+from demond.mapping.cues import PLAYS_NO_KNOB, cue_binding, cue_of
+from demond.mapping.fields import Note
 from demond.mapping.profile import DeviceControl
 from demond.mapping.schema import MapEntry, TargetEntry, WhenEntry
 from demond.mapping.takeover import Takeover
-from demond.mapping.transfer import Curve
+from demond.mapping.transfer import Beyond, Curve
 
 HOLD_LONG_MS, DOUBLE_MS = 500.0, 300.0
 _TARGET = re.compile(r"(?:/demond/knob/)?([A-Za-z0-9_]+)(/reset)?")
@@ -32,6 +33,9 @@ def bind(
     if entry.when is not None and when is None:
         return None
     if isinstance(entry.to, str) and (found := _LAYER.fullmatch(entry.to)):
+        if entry.quantize is not None:
+            note(("quantize",), "a layer is switched at once; quantize goes with a scene or a press")
+            return None
         return _layer_binding(entry, source, control, found[1], layers, when, note)
     cue = cue_of(entry)
     if cue is not None:
@@ -40,9 +44,6 @@ def bind(
         return played and replace(
             played, id=entry.id or _default_id(source, cue, entry), when=when, tags=tags, enabled=entry.enabled
         )
-    if entry.quantize is not None:
-        note(("quantize",), "quantize goes with a scene, as in to: scene/drop")
-        return None
     actions = _actions(entry, note)
     if actions is None:
         return None
@@ -67,6 +68,9 @@ def bind(
         when=when,
         tags=tuple(entry.tags),
         enabled=entry.enabled,
+        quantize=entry.quantize or "",
+        travel=(entry.travel[0], entry.travel[1]) if entry.travel is not None else (0.0, 1.0),
+        beyond=Beyond(entry.out_of_range or "clamp"),
     )
 
 
@@ -110,7 +114,7 @@ def _layer_binding(
     if mode is Mode.MOMENTARY and control is not None and control.pulse:
         note(("mode",), f"{control.name} tells of no release; take mode: toggle")
         return None
-    for word in ("range", "curve", "takeover", "tolerance", "smooth", "value", "step", "after"):
+    for word in PLAYS_NO_KNOB:
         if getattr(entry, word) is not None:
             note((word,), f"a layer takes no {word}: it is on or off")
             return None
@@ -224,3 +228,14 @@ def _action(entry: MapEntry, target: str | TargetEntry, path: tuple[str | int, .
 def unknown_control(name: str, known: dict[str, DeviceControl], profile: str) -> str:
     """The sentence for a control that a profile does not have."""
     return f"{profile} has no control {name[:60]!r}{did_you_mean(name[:60], known)}"
+
+
+def surface_address(address: str) -> str | None:
+    """What is wrong with an address that a surface is said to send."""
+    if not address.startswith("/") or len(address) < 2:
+        return "an OSC source is written as osc:/1/fader1"
+    if address == "/demond" or address.startswith("/demond/"):
+        return f"{address[:60]} works without a mapping; surfaces send to it directly"
+    if any(not 0x21 <= ord(letter) <= 0x7E or letter in "#*,?[]{}" for letter in address):
+        return "an OSC address has no blanks and none of # * , ? [ ] { }"
+    return None

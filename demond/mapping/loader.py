@@ -11,15 +11,15 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from demond.knobs import did_you_mean
 from demond.mapping.assembly import layout
 from demond.mapping.binding import Binding, Condition
-from demond.mapping.lines import bind, unknown_control
+from demond.mapping.lines import bind, surface_address, unknown_control
 from demond.mapping.mapping import Device, Mapping
-from demond.mapping.profile import Profile, expand
+from demond.mapping.profile import Profile, controls_of, expand, messages_of
 from demond.mapping.profile_schema import ProfileFile
 from demond.mapping.schema import DeviceEntry, MapEntry, MappingFile
 from demond.paths import mappings_dir
@@ -46,40 +46,20 @@ class MappingError(YamlError):
         self.files = files
 
 
-def load_mapping(paths: Sequence[Path], roots: Sequence[Path] = ()) -> Mapping:
+def load_mapping(paths: Sequence[Path], roots: Sequence[Path] = (), learned: Path | None = None) -> Mapping:
     """The mapping that `paths` make together, the later ones winning over the earlier ones.
 
-    Files and profiles may lie in the folders of `paths`, in `roots` and in :data:`SHIPPED`, and nowhere else.
-    Raises :class:`MappingError` with all problems of all files.
+    Files and profiles may lie in the folders of `paths`, in `roots` and in :data:`SHIPPED`, and nowhere else. The
+    lines of the file `learned`, which demond writes itself, come last; those that no longer fit are left out with a
+    warning. Raises :class:`MappingError` with all problems of all files.
     """
     folders = [*(Path(os.path.abspath(path)).parent for path in paths), *roots, SHIPPED]
     loading = _Loading(list(dict.fromkeys(Path(os.path.realpath(folder)) for folder in folders)))
     for path in paths:
         loading.file(Path(os.path.abspath(path)), (), None)
+    if learned is not None:
+        loading.learned(learned)
     return loading.result()
-
-
-def check_file(path: Path) -> tuple[str, tuple[Problem, ...]]:
-    """What kind of file `path` is, if it has no mistakes, and warnings: a mapping, a device profile or settings.
-
-    Raises :class:`YamlError`.
-    """
-    document = parse(read(path), path)
-    keys = document.top_level()
-    if "controls" in keys or ("profile" in keys and "demond" not in keys):
-        profile = document.validate(ProfileFile)
-        controls = expand(profile, document).controls if profile else {}
-        document.raise_problems()
-        return f"device profile with {len(controls)} controls", ()
-    if keys & {"demond", "maps", "include", "devices", "layers", "scenes", "lfos"}:
-        mapping = load_mapping([path])
-        lines = sum(1 for _ in mapping.bindings())
-        return f"mapping with {lines} lines for {len(mapping.devices)} devices", mapping.warnings
-    from demond.config import Config  # the settings import YAML reading, which must not import them back
-
-    document.validate(Config)
-    document.raise_problems()
-    return "settings file", ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +113,7 @@ class _Loading:
         self._of_source: dict[str, set[str]] = {}
         """The ids of a control's lines."""
         self._layers: dict[str, None] = {}
+        self._learned: Path | None = None
         self._warnings: list[Problem] = []
         self._performance = Performance()
 
@@ -147,7 +128,8 @@ class _Loading:
         surfaces = {source[4:]: tuple(lines) for source, lines in by_source.items() if source.startswith("osc:")}
         self._warnings += self._unknown_scenes()
         warnings = tuple(in_order(self._warnings))
-        return Mapping(devices, surfaces, tuple(self._layers), self._performance, files, warnings)
+        learned = frozenset(one for one, line in self._lines.items() if line.file == self._learned)
+        return Mapping(devices, surfaces, tuple(self._layers), self._performance, files, learned, warnings)
 
     def _unknown_scenes(self) -> list[Problem]:
         """Scenes that lines recall and no file has: they may be stored while playing, or be mistyped."""
@@ -184,6 +166,22 @@ class _Loading:
                 self.file(included, (*chain, real), _Blame(document, ("include", i)))
             self._take(file, document, real)
         self._problems.extend(document.problems)
+
+    def learned(self, path: Path) -> None:
+        """Reads what demond has learned. It is no one's to correct, so what is wrong with it is only warned of."""
+        self._files[path] = None
+        if not _is_file(path):
+            return
+        try:
+            found = _read_mapping(read(path), str(path))
+        except YamlError as error:
+            self._warnings += error.problems
+            return
+        document = found.document()
+        self._learned = Path(os.path.realpath(path))
+        if found.file is not None:
+            self._take(found.file, document, self._learned)
+        self._warnings += document.problems
 
     def _refused(self, real: Path, chain: tuple[Path, ...]) -> str | None:
         if not any(real.is_relative_to(root) for root in self._roots):
@@ -229,15 +227,9 @@ class _Loading:
             if name == "osc":
                 document.problem(("devices", name), "the name osc is taken: it stands for OSC surfaces")
                 continue
-            profile = self._profile(entry.profile, _Blame(document, ("devices", name, "profile")))
+            profile = self._described(name, entry, document)
             if profile is not None:
                 self._devices[name] = (entry, profile)
-            match = entry.match
-            if profile is not None and not (match.name or match.usb or match.path or profile.ports):
-                words = (
-                    f"{profile.name} says no names of ports; add match: {{name: ...}}, as `demond ports` lists them"
-                )
-                document.problem(("devices", name), words)
         self._layers |= dict.fromkeys(file.layers)
         self._performance = self._performance.with_file(file.scenes, file.recall_safe, file.lfos, document.problem)
         here: dict[tuple[str, Condition | None], int] = {}
@@ -280,7 +272,7 @@ class _Loading:
     def _bind(self, line: MapEntry, blame: _Blame, file: MappingFile) -> Binding | None:
         source = line.source
         if source.startswith("osc:"):
-            wrong = _surface_address(source[4:])
+            wrong = surface_address(source[4:])
             if wrong:
                 blame.say(wrong, "from")
                 return None
@@ -300,6 +292,28 @@ class _Loading:
         return bind(line, source, control, self._layers, blame.at)
 
     # -- profiles -----------------------------------------------------------------------------------------------
+
+    def _described(self, name: str, entry: DeviceEntry, document: Document) -> Profile | None:
+        """What a device is: its profile, with the controls that the mapping itself describes on top."""
+        place, match, before = ("devices", name), entry.match, len(document.problems)
+        found: Profile | None = Profile(name, "", {})
+        if entry.profile is not None:
+            found = self._profile(entry.profile, _Blame(document, (*place, "profile")))
+        elif not entry.controls:
+            document.problem(place, "what is it? Add profile: VENDOR/NAME, or controls: with what it sends")
+        if found is None:
+            return None
+        if not (match.name or match.usb or match.path or found.ports):
+            what = f"{entry.profile} says" if entry.profile else "there are"
+            document.problem(
+                place, f"{what} no names of ports; add match: {{name: ...}}, as `demond ports` lists them"
+            )
+        blame = _Blame(document, place)
+        if entry.controls:
+            found = replace(found, controls={**found.controls, **controls_of(entry.controls, blame.at)})
+        if isinstance(entry.on_connect, list):
+            found = replace(found, on_connect=messages_of(entry.on_connect, blame.at))
+        return found if len(document.problems) == before else None
 
     def _profile(self, name: str, blame: _Blame) -> Profile | None:
         if name in self._profiles:
@@ -343,6 +357,8 @@ def _device(name: str, entry: DeviceEntry, profile: Profile, by_source: dict[str
             for control in profile.controls
             if f"{name}/{control}" in by_source
         },
+        entry.on_connect != "keep",
+        entry.missing,
     )
 
 
@@ -375,14 +391,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # a name too long for the system, say
         return False
-
-
-def _surface_address(address: str) -> str | None:
-    """What is wrong with an address that a surface is said to send."""
-    if not address.startswith("/") or len(address) < 2:
-        return "an OSC source is written as osc:/1/fader1"
-    if address == "/demond" or address.startswith("/demond/"):
-        return f"{address[:60]} works without a mapping; surfaces send to it directly"
-    if any(not 0x21 <= ord(letter) <= 0x7E or letter in "#*,?[]{}" for letter in address):
-        return "an OSC address has no blanks and none of # * , ? [ ] { }"
-    return None

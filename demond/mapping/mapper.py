@@ -9,25 +9,26 @@ what they change is set once, the last value of each knob.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from demond.control import Control, Origin, RefusedError
 from demond.knobs import KnobValueError, UnknownKnobError
 from demond.mapping.assembly import Assembler, Gesture, Half, Position, Press, Selection, Steps
-from demond.mapping.binding import Binding, Mode
-from demond.mapping.cues import FADER
+from demond.mapping.binding import Binding
 from demond.mapping.journal import Journal, LastMessage, Record
 from demond.mapping.mapping import Device, Mapping
 from demond.mapping.painter import Painter, Send
 from demond.mapping.plugs import Plugs, PortIdentity
 from demond.mapping.profile import DeviceControl
+from demond.mapping.search import Search
 from demond.mapping.situation import Situation
 from demond.mapping.state import Pending, PortState
-from demond.mapping.strokes import Stroke, Strokes
+from demond.mapping.stroke import Stroke
+from demond.mapping.strokes import Strokes
+from demond.mapping.surface import moves, position, searched
 from demond.mapping.transfer import travel_of_bits
 from demond.midi.decode import Clock, Other, decode
-from demond.osc.codec import Argument, Impulse, OscError
-from demond.osc.namespace import number
+from demond.osc.codec import Argument, OscError
 
 SOURCE_LIMIT = 128
 """Ports and OSC senders whose state is remembered; beyond, the one longest known is forgotten."""
@@ -42,19 +43,23 @@ class Mapper:
     def __init__(self, mapping: Mapping, control: Control) -> None:
         """Starts with `mapping`; nothing is held, every takeover is armed, and nobody is shown anything."""
         self._control = control
-        self._situation = Situation(mapping, control)
-        self._strokes = Strokes(self._situation)
-        self._painter = Painter(self._situation)
+        self.situation = Situation(mapping, control)
+        self.strokes = Strokes(self.situation)
+        self._painter = Painter(self.situation)
         self._plugs = Plugs()
         self._states: dict[str, PortState] = {}
         self._setting = False
+        self.search: Search | None = None
+        """What hears of every message while a control is searched for to be learned; what it takes does not act."""
+        self.hear_layers: Callable[[Collection[str]], None] = lambda names: None
+        """Told of the layers that were switched on or off."""
         self.journal = Journal()
         self.hear_clock: HearClock = lambda port, clock, time_ns: None
 
     @property
     def mapping(self) -> Mapping:
         """What is mapped now."""
-        return self._situation.mapping
+        return self.situation.mapping
 
     @property
     def last(self) -> LastMessage | None:
@@ -63,38 +68,40 @@ class Mapper:
 
     def pickup(self, knob: str) -> int:
         """Which way the control that waits to pick `knob` up must be moved: -1 down, 1 up; 0 for none."""
-        return self._strokes.pickups.get(knob, 0)
+        return self.strokes.pickups.get(knob, 0)
 
     def hear_pickup(self, hear: Callable[[str], None]) -> None:
         """`hear(knob)` is told from now on whenever :meth:`pickup` answers something else for a knob."""
-        self._strokes.hear_pickup = hear
+        self.strokes.hear_pickup = hear
 
     @property
     def layers(self) -> frozenset[str]:
         """The layers that are on."""
-        return frozenset(self._situation.layers)
+        return frozenset(self.situation.layers)
 
     @property
     def devices(self) -> dict[str, list[str]]:
         """The ports that are there, and the devices that each is taken for."""
         return {port: [device.id for device, _ in devices] for port, devices in self._present().items()}
 
-    def touched_ns(self, knob: str) -> int | None:
-        """When a hand last moved `knob` through a line; None if none did."""
-        return self._strokes.touches.last_ns(knob)
-
     # -- what changes around it ---------------------------------------------------------------------------------
 
     def show_with(self, send: Send) -> None:
         """Lamps, rings and motors are set through `send(port, messages)` from now on."""
-        self._painter.send = send
+
+        def shown(port: str, messages: list[bytes]) -> None:
+            if self.search is not None:
+                self.search.sent(port, messages, time.monotonic_ns())
+            send(port, messages)
+
+        self._painter.send = shown
 
     def replace(self, mapping: Mapping) -> None:
         """Maps by `mapping` from the next message on."""
         old = {binding.id: binding for binding in self.mapping.bindings()}
         kept = {binding.id for binding in mapping.bindings() if old.get(binding.id) == binding}
-        self._situation.replace(mapping)
-        self._strokes.forget_pickups()
+        self.situation.replace(mapping)
+        self.strokes.forget_pickups()
         for state in self._states.values():
             state.devices = self._devices_at(state.name, state.devices)
             state.grips = {key: one for key, one in state.grips.items() if key[0] in kept}
@@ -124,14 +131,14 @@ class Mapper:
         for control in list(state.down):
             record = self.journal.begin(now_ns, port, "unplugged")
             record.control, record.reason = control, "released, since its device is gone"
-            self._strokes.release(Stroke(state, control, Origin("midi", control, now_ns), record, pending))
+            self.strokes.release(Stroke(state, control, Origin("midi", control, now_ns), record, pending))
         self._set(pending)
 
     def changed(self, changes: Iterable[str]) -> None:
         """Knobs have new values, whoever set them: lamps and rings follow, and what glided there stops."""
         if not self._setting:
             for knob in changes:
-                self._strokes.glides.stop(knob)
+                self.strokes.glides.stop(knob)
         self._painter.changed(changes)
         if not self._setting:
             self._painter.flush()
@@ -140,13 +147,14 @@ class Mapper:
         """Switches a layer on or off; False if there is none of that name."""
         if name not in self.mapping.layers:
             return False
-        (self._situation.layers.add if on else self._situation.layers.discard)(name)
-        self._painter.all()
+        before = self.layers
+        (self.situation.layers.add if on else self.situation.layers.discard)(name)
+        self._show(before)
         return True
 
     def switch_line(self, name: str, on: bool) -> int:
         """Switches the line with the id `name`, or those with that tag, on or off; returns how many there are."""
-        count = self._situation.switch(name, on)
+        count = self.situation.switch(name, on)
         if count:
             self._painter.all()
         return count
@@ -154,7 +162,7 @@ class Mapper:
     @property
     def due_ns(self) -> int | None:
         """When :meth:`advance` is wanted next, on the monotonic clock; None while nothing waits for time to pass."""
-        times = [self._strokes.glides.due_ns, self._painter.due_ns]
+        times = [self.strokes.glides.due_ns, self.strokes.beats.due_ns, self._painter.due_ns]
         times += [
             down.since_ns + min(binding.after_ns for binding in down.long)
             for state in self._states.values()
@@ -165,16 +173,17 @@ class Mapper:
 
     def advance(self, now_ns: int) -> None:
         """Does what is due: glides, long presses, lamps that go back."""
-        for origin, knob, value in self._strokes.glide(now_ns):
+        for origin, knob, value in self.strokes.glide(now_ns):
             self._set_one({knob: value}, origin)
         pending = Pending()
+        self.strokes.on_beats(now_ns, pending, self.journal)
         for state in self._states.values():
             for control, down in list(state.down.items()):
                 if down.long and now_ns - down.since_ns >= min(binding.after_ns for binding in down.long):
                     record = self.journal.begin(now_ns, state.name, "held")
                     record.control, record.lines = control, tuple(binding.id for binding in down.long)
                     stroke = Stroke(state, control, Origin("midi", control, now_ns), record, pending)
-                    self._strokes.held(stroke, down)
+                    self.strokes.held(stroke, down)
         self._set(pending)
         self._painter.advance(now_ns)
 
@@ -188,7 +197,7 @@ class Mapper:
         """Messages from `port` in their order, received by `time_ns`. What they change is set once. Never raises."""
         state = self._state(port)
         pending = Pending()
-        layers = set(self._situation.layers)
+        layers = self.layers
         for data in messages:
             event = decode(data)
             if isinstance(event, Clock):
@@ -202,11 +211,18 @@ class Mapper:
                 else:
                     record = self.journal.begin(time_ns, port, data)
                     record.reason = "no device at this port has such a control"
+                    if self.search is not None:
+                        self.search.undescribed(port, event, data, time_ns)
         self._set(pending)
-        if layers != self._situation.layers:
-            self._painter.all()
-        else:
+        self._show(layers)
+
+    def _show(self, layers: frozenset[str]) -> None:
+        """Shows what messages did; `layers` were on before them."""
+        if layers == self.situation.layers:
             self._painter.flush()
+            return
+        self.hear_layers(layers ^ self.situation.layers)
+        self._painter.all()
 
     def _gesture(
         self,
@@ -226,33 +242,46 @@ class Mapper:
         record.control = name
         stroke = Stroke(state, name, Origin("midi", name, time_ns), record, pending)
         bindings = device.bindings.get(control.name, ())
+        taken = self.search is not None and self.search.gesture(port, name, gesture, data, time_ns)
         if isinstance(gesture, Press) and gesture.strength == 0:
-            self._strokes.release(stroke)
+            self.strokes.release(stroke)
             self._set(pending)
             self._painter.released(port, device, control, time_ns)
             return
-        active = self._situation.active(bindings)
+        if taken:
+            self._withhold(stroke, gesture)
+            return
+        active = self.situation.active(bindings)
         if not active:
-            record.reason = self._situation.why_not(bindings)
+            record.reason = self.situation.why_not(bindings)
         record.lines = tuple(binding.id for binding in active)
         self._play(stroke, control, gesture, active)
         if isinstance(gesture, Press):
             self._painter.pressed(port, device, control)
             if control.pulse:
-                self._strokes.release(stroke)
+                self.strokes.release(stroke)
+
+    def _withhold(self, stroke: Stroke, gesture: Position | Steps | Press | None = None) -> None:
+        """A control does not act while one is searched for; afterwards it stands elsewhere, and must pick up anew."""
+        stroke.record.reason = "it may be the one to be learned, so it does not act meanwhile"
+        stroke.state.spoke[stroke.control] = ()
+        if isinstance(gesture, Position):
+            self._painter.moved(stroke.state.name, stroke.control, gesture.value, 0, stroke.now_ns)
+        elif isinstance(gesture, Steps):
+            self._painter.turned(stroke.state.name, stroke.control)
 
     def _play(
         self, stroke: Stroke, control: DeviceControl, gesture: Position | Steps | Press, active: tuple[Binding, ...]
     ) -> None:
         if isinstance(gesture, Press):
-            self._strokes.press(stroke, active, gesture.strength)
+            self.strokes.press(stroke, active, gesture.strength)
         elif isinstance(gesture, Steps):
-            self._strokes.turn(stroke, active, gesture.steps)
+            self.strokes.turn(stroke, active, gesture.steps)
             self._painter.turned(stroke.state.name, stroke.control)
         else:
             self._spoken_for(stroke, active)
             travel = travel_of_bits(gesture.value, control.bits)
-            way = self._strokes.position(stroke, active, travel)
+            way = self.strokes.position(stroke, active, travel)
             self._painter.moved(stroke.state.name, stroke.control, gesture.value, way, stroke.now_ns)
 
     def _spoken_for(self, stroke: Stroke, active: tuple[Binding, ...]) -> None:
@@ -275,41 +304,44 @@ class Mapper:
         Raises :class:`OscError` for arguments that are no position.
         """
         bindings = self.mapping.osc.get(address)
+        taken = self.search is not None and searched(self.search, address, arguments, origin)
         if bindings is None:
+            if taken:
+                return True
             # TouchOSC says on ADDRESS/z when a finger touches a control; no knob has a use for that.
             return address.endswith("/z") and address[:-2] in self.mapping.osc
-        pressed, travel = _position(address, arguments)
-        active = self._situation.active(bindings)
-        moved = tuple(b for b in active if _moves(b))
+        pressed, travel = position(address, arguments)
+        active = self.situation.active(bindings)
+        moved = tuple(b for b in active if moves(b))
         if moved and travel is None:
             raise OscError(400, "bad_args", address, "a position from 0 to 1 is wanted")
         record = self.journal.begin(origin.received_ns, origin.detail, address)
         record.control, record.lines = bindings[0].source, tuple(binding.id for binding in active)
         if not active:
-            record.reason = self._situation.why_not(bindings)
+            record.reason = self.situation.why_not(bindings)
         pending = Pending(values=dict(changes or {}))
         own = Origin("osc", f"{origin.detail} {address}", origin.received_ns)
         stroke = Stroke(self._state(f"osc:{origin.detail}"), address, own, record, pending)
-        layers = set(self._situation.layers)
+        if taken:
+            self._withhold(stroke)
+            return True
+        layers = self.layers
         if moved and travel is not None:
             self._spoken_for(stroke, active)
-            self._strokes.position(stroke, moved, travel)
+            self.strokes.position(stroke, moved, travel)
         buttons = tuple(b for b in active if b not in moved)
         if pressed and buttons:
-            self._strokes.press(stroke, buttons, travel if travel is not None else 1.0)
+            self.strokes.press(stroke, buttons, 1.0 if travel is None else min(travel, 1.0))
             if travel is None:  # a button that sends no value tells of no release
-                self._strokes.release(stroke)
+                self.strokes.release(stroke)
         elif not pressed and not moved:
-            self._strokes.release(stroke)
+            self.strokes.release(stroke)
         if changes is None:
             self._set(pending)
         else:
             for group in pending.groups.values():
                 changes.update(group.changes)
-        if layers != self._situation.layers:
-            self._painter.all()
-        else:
-            self._painter.flush()
+        self._show(layers)
         return True
 
     # -- setting ------------------------------------------------------------------------------------------------
@@ -364,25 +396,3 @@ class Mapper:
 
     def _present(self) -> dict[str, tuple[tuple[Device, Assembler], ...]]:
         return {port: self._state(port).devices for port in self._plugs.names}
-
-
-def _moves(binding: Binding) -> bool:
-    """Whether an OSC line takes a position, as a fader sends it."""
-    if binding.cue:
-        return binding.cue == FADER
-    return (
-        bool(binding.actions)
-        and binding.mode is Mode.SET
-        and binding.actions[0].value is None
-        and not binding.velocity
-    )
-
-
-def _position(address: str, arguments: tuple[Argument, ...]) -> tuple[bool, float | None]:
-    """Whether a button that sends `arguments` is pressed, and the travel 0–1 that a fader that sends them is at."""
-    if not arguments or arguments[0] is None or isinstance(arguments[0], Impulse):
-        return True, None
-    if len(arguments) > 1:
-        raise OscError(400, "bad_args", address, f"one position is wanted, not {len(arguments)} arguments")
-    value = number(address, arguments[0])
-    return value >= 0.5, min(max(value, 0.0), 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from demond.mapping.assembly import Layout
 from demond.mapping.binding import Binding
@@ -19,6 +20,7 @@ class Device:
 
     id: str
     profile: str
+    """The name of its profile; its own id if it has none."""
     patterns: tuple[str, ...]
     """Globs for port names, in small letters; any of them must fit."""
     usb: str | None
@@ -31,6 +33,10 @@ class Device:
     layout: Layout
     bindings: dict[str, tuple[Binding, ...]]
     """By control name."""
+    greeted: bool = True
+    """Whether it is put into its mode and painted when it comes."""
+    missing: Literal["ignore", "warn", "error"] = "ignore"
+    """What it means that it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,8 @@ class Mapping:
     performance: Performance = field(default_factory=Performance)
     files: tuple[Path, ...] = ()
     """Every file that was read, or looked for in vain."""
+    learned: frozenset[str] = frozenset()
+    """The ids of the lines that were learned."""
     warnings: tuple[Problem, ...] = ()
     """What is most likely not meant, though it works."""
 

@@ -5,8 +5,11 @@ A mistake is noted at its place with what would be right, and the answer is None
 
 from __future__ import annotations
 
+import math
+
 from demond.knobs import Form
-from demond.mapping.binding import Action, Mode, Note, positioned
+from demond.mapping.binding import Action, Mode, positioned
+from demond.mapping.fields import Note
 from demond.mapping.profile import DeviceControl
 from demond.mapping.schema import MapEntry, TargetEntry
 from demond.mapping.takeover import Takeover
@@ -114,6 +117,34 @@ def settings_fit(entry: MapEntry, control: DeviceControl | None, mode: Mode, not
     moves = mode is Mode.SET and (control is None or not control.kind.pressed)
     if entry.smooth is not None and not moves:
         note(("smooth",), "smooth is for what is moved: faders, knobs and encoders")
+        return False
+    pressing = control.kind.pressed if control is not None else mode is not Mode.SET or entry.value is not None
+    if entry.quantize is not None and (not pressing or mode is Mode.MOMENTARY):
+        words = "quantize goes with a scene or a press that is not momentary; what is moved is heard at once"
+        note(("quantize",), words)
+        return False
+    return _travel_fits(
+        entry, control, moves and entry.value is None and (control is None or positioned(control)), note
+    )
+
+
+def _travel_fits(entry: MapEntry, control: DeviceControl | None, stands: bool, note: Note) -> bool:
+    """Whether `travel` and `out_of_range` stand in the line of what has a position, and what they say is right."""
+    for word in ("travel", "out_of_range"):
+        if getattr(entry, word) is not None and not stands:
+            note((word,), f"{word} is for what has a position: faders and knobs")
+            return False
+    if entry.travel is None:
+        if entry.out_of_range is not None and control is not None:
+            note(("out_of_range",), "a control cannot go beyond its ends; say with travel which part of it counts")
+            return False
+        return True
+    low, high = entry.travel
+    if low == high or not (math.isfinite(low) and math.isfinite(high)):
+        note(("travel",), "travel is two numbers that differ, such as [0.1, 0.9]")
+        return False
+    if control is not None and not (0 <= low <= 1 and 0 <= high <= 1):
+        note(("travel",), "a control goes from 0 to 1, whatever its data; take shares such as [0.1, 0.9]")
         return False
     return True
 

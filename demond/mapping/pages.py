@@ -19,7 +19,7 @@ from demond.mapping.loader import SHIPPED, available_profiles, load_mapping
 from demond.mapping.mapping import Mapping
 from demond.mapping.profile import expand, names_in
 from demond.mapping.profile_schema import ControlEntry, FeedbackEntry, LedEntry, ProfileFile, RingEntry
-from demond.mapping.schema import MapEntry, Match, WhenEntry
+from demond.mapping.schema import DeviceEntry, MapEntry, Match, WhenEntry
 from demond.mapping.takeover import Takeover
 from demond.mapping.transfer import Curve, Encoding
 from demond.strict_yaml import parse, read
@@ -54,6 +54,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "takeovers": lambda: _words(Takeover),
     "curves": lambda: _words(Curve),
     "conditions": lambda: _keys(WhenEntry),
+    "device": lambda: _keys(DeviceEntry),
     "match": lambda: _keys(Match),
     "profile": lambda: _keys(ProfileFile),
     "control": lambda: _keys(ControlEntry),

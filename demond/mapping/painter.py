@@ -62,12 +62,12 @@ class Painter:
     # -- what changes -------------------------------------------------------------------------------------------
 
     def plugged(self, port: str, devices: _Devices) -> None:
-        """Devices are at `port`, and show nothing of ours: they are put into their mode and painted."""
+        """Devices are at `port`, and show nothing of ours: they are put into their mode and painted, if wanted."""
         canvas = self._canvases[port] = _canvas(devices)
-        greetings = [message for device, _ in devices for message in device.model.on_connect]
+        greetings = [message for device, _ in devices if device.greeted for message in device.model.on_connect]
         if greetings:
             self.send(port, greetings)
-        canvas.dirty = dict.fromkeys(canvas.shows)
+        canvas.dirty = {name: None for name, (device, _) in canvas.shows.items() if device.greeted}
         self.flush()
 
     def gone(self, port: str) -> None:
@@ -203,7 +203,8 @@ class Painter:
         for binding in bindings:
             for action in binding.actions:
                 value = self._situation.control.value(action.knob.name)
-                return travel_at(value, action.low, action.high, action.curve)
+                low, high = binding.travel
+                return low + (high - low) * travel_at(value, action.low, action.high, action.curve)
         return None
 
     def _lit(self, bindings: tuple[Binding, ...]) -> bool:

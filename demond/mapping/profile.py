@@ -7,10 +7,12 @@ guessed from what arrives: numbers that look like a 14-bit pair or an NRPN are t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
+from demond.mapping.fields import Note
 from demond.mapping.profile_schema import MMC, ControlEntry, ProfileFile
 from demond.mapping.transfer import Encoding
 from demond.strict_yaml import Document
@@ -130,33 +132,41 @@ _DATA_ENTRY = (6, 38, 96, 97, 98, 99, 100, 101)
 
 def expand(file: ProfileFile, document: Document) -> Profile:
     """`file` with rows such as `fader1..8` spelled out. Mistakes are noted in `document`."""
-    controls: dict[str, DeviceControl] = {}
-    rows: dict[str, str] = {}
-    for row, entry in file.controls.items():
-        for control in _Row(row, entry, document).controls():
-            if control.name in controls:
-                document.problem(("controls", row), f"the control {control.name!r} is described twice")
-            controls[control.name] = control
-            rows[control.name] = row
-    _judge_senders(controls, rows, document)
-    _judge_names(controls, rows, document)
-    messages = []
-    for i, text in enumerate(file.on_connect or ()):
-        if not _HEX.fullmatch(text):
-            document.problem(
-                ("on_connect", i), f"a message is written in hex, as in F0 7E 7F 06 01 F7, not {text[:60]!r}"
-            )
-        else:
-            messages.append(bytes.fromhex(text))
     return Profile(
         file.profile,
         file.setup,
-        controls,
+        controls_of(file.controls, document.problem),
         tuple(glob.lower() for glob in file.ports or ()),
         file.feedback.echo,
         file.feedback.resend_on == "release",
-        tuple(messages),
+        messages_of(file.on_connect or (), document.problem),
     )
+
+
+def controls_of(entries: Mapping[str, ControlEntry], note: Note) -> dict[str, DeviceControl]:
+    """The controls that `entries` describe, by name, with rows spelled out. Mistakes are noted below `controls`."""
+    controls: dict[str, DeviceControl] = {}
+    rows: dict[str, str] = {}
+    for row, entry in entries.items():
+        for control in _Row(row, entry, note).controls():
+            if control.name in controls:
+                note(("controls", row), f"the control {control.name!r} is described twice")
+            controls[control.name] = control
+            rows[control.name] = row
+    _judge_senders(controls, rows, note)
+    _judge_names(controls, rows, note)
+    return controls
+
+
+def messages_of(texts: Iterable[str], note: Note) -> tuple[bytes, ...]:
+    """The messages that are written in hex below `on_connect`. Mistakes are noted there."""
+    found = []
+    for i, text in enumerate(texts):
+        if _HEX.fullmatch(text):
+            found.append(bytes.fromhex(text))
+        else:
+            note(("on_connect", i), f"a message is written in hex, as in F0 7E 7F 06 01 F7, not {text[:60]!r}")
+    return tuple(found)
 
 
 def keys_of(control: DeviceControl) -> list[Key]:
@@ -166,7 +176,7 @@ def keys_of(control: DeviceControl) -> list[Key]:
     return [control.key, (control.key[0], control.key[1], control.lsb)]
 
 
-def _judge_senders(controls: dict[str, DeviceControl], rows: dict[str, str], document: Document) -> None:
+def _judge_senders(controls: dict[str, DeviceControl], rows: dict[str, str], note: Note) -> None:
     senders: dict[tuple[Key, str], str] = {}
     registered = {c.key[1]: c.name for c in controls.values() if c.key[0] in (Word.NRPN, Word.RPN)}
     banks = {c.key[1]: c.name for c in controls.values() if c.key[0] == Word.BANK}
@@ -175,25 +185,23 @@ def _judge_senders(controls: dict[str, DeviceControl], rows: dict[str, str], doc
         for key in keys_of(control):
             other = senders.setdefault((key, control.pattern), control.name)
             if other != control.name:
-                document.problem(where, f"{control.name!r} and {other!r} both send {_spoken(key, control.pattern)}")
+                note(where, f"{control.name!r} and {other!r} both send {_spoken(key, control.pattern)}")
             if key[0] == Word.CC and key[1] in registered and key[2] in _DATA_ENTRY:
                 owner = registered[key[1]]
                 words = f"{control.name!r} sends {_spoken(key)}, which {owner!r} needs for its number or data"
-                document.problem(where, words)
+                note(where, words)
             if key[0] == Word.CC and key[1] in banks and key[2] in (0, 32):
-                document.problem(
-                    where, f"{control.name!r} sends {_spoken(key)}, which {banks[key[1]]!r} needs for its bank"
-                )
+                note(where, f"{control.name!r} sends {_spoken(key)}, which {banks[key[1]]!r} needs for its bank")
 
 
-def _judge_names(controls: dict[str, DeviceControl], rows: dict[str, str], document: Document) -> None:
+def _judge_names(controls: dict[str, DeviceControl], rows: dict[str, str], note: Note) -> None:
     for control in controls.values():
         where = ("controls", rows[control.name])
         if control.touch and (control.touch not in controls or not controls[control.touch].kind.pressed):
-            document.problem((*where, "touch"), f"touch names a control that is pressed; {control.touch!r} is none")
+            note((*where, "touch"), f"touch names a control that is pressed; {control.touch!r} is none")
         for lamp in control.arrows or ():
             if lamp not in controls or controls[lamp].led is None:
-                document.problem((*where, "arrows"), f"arrows name controls that have a led; {lamp!r} has none")
+                note((*where, "arrows"), f"arrows name controls that have a led; {lamp!r} has none")
 
 
 def _spoken(key: Key, pattern: str = "") -> str:
@@ -213,8 +221,8 @@ def names_in(row: str) -> list[str]:
 class _Row:
     """One entry of `controls`, on its way to one or more controls."""
 
-    def __init__(self, row: str, entry: ControlEntry, document: Document) -> None:
-        self._row, self._entry, self._document = row, entry, document
+    def __init__(self, row: str, entry: ControlEntry, note: Note) -> None:
+        self._row, self._entry, self._note = row, entry, note
         self._names = names_in(row)
         self._sent = [word for word in _SENT if getattr(entry, word) is not None]
 
@@ -240,7 +248,7 @@ class _Row:
             return self._wrong(str(error))
 
     def _wrong(self, message: str, *inside: str) -> list[DeviceControl]:
-        self._document.problem(("controls", self._row, *inside), message)
+        self._note(("controls", self._row, *inside), message)
         return []
 
     def _kind(self) -> ControlKind | None:

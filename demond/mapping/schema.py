@@ -12,10 +12,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from demond.mapping.fields import Id, Milliseconds, Name, ProfileName, Range, Share, Strict, TextRow, Value, matches
+from demond.mapping.profile_schema import ControlEntry
 from demond.scenes.schema import SCENE_LIMIT, GridText, LfoEntry, SceneEntry
 
+CONTROL_LIMIT = 1_024
+"""Controls, or rows of them, that a mapping may describe itself."""
 CurveName = Literal["linear", "exp", "log"]
 TakeoverName = Literal["off", "pickup", "pickup_tolerant", "parallel", "scale", "slow"]
+BeyondName = Literal["clamp", "min", "ignore"]
 ModeName = Literal["set", "toggle", "momentary", "radio", "trigger", "increment", "hold_long", "double"]
 UsbId = Annotated[
     str, matches(re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}"), "a USB id such as 0944:0117, as lsusb says it")
@@ -41,8 +45,18 @@ class Match(Strict):
 class DeviceEntry(Strict):
     """A controller that a mapping speaks of."""
 
-    profile: ProfileName
+    profile: ProfileName | None = None
+    """What it is, by its place below `devices/` without the ending."""
     match: Match = Match()
+    """How it is told from other MIDI ports."""
+    controls: Annotated[dict[str, ControlEntry], Field(max_length=CONTROL_LIMIT)] = Field(default_factory=dict)
+    """Controls of a device without a profile, or more than its profile has, written as in one."""
+    on_connect: Annotated[Literal["repaint", "keep"] | TextRow, Field(union_mode="left_to_right")] = "repaint"
+    """When it comes: `repaint` puts it into its mode and shows on it what the knobs are; `keep` sends nothing until
+    something changes; messages in hex are sent instead of the profile's."""
+    missing: Literal["ignore", "warn", "error"] = "ignore"
+    """When it is not there: `warn` says so in the log; `error` ends demond if it does not come within 5 s of the
+    start, and later says so in the log."""
 
 
 class LayerEntry(Strict):
@@ -80,11 +94,16 @@ class MapEntry(Strict):
     source: Annotated[str, Field(alias="from")]
     """A device and its control, as in `nk2/fader1`, or an OSC address, as in `osc:/1/fader1`."""
     to: str | TargetEntry | Annotated[list[str | TargetEntry], Field(min_length=1)]
-    """A knob, `KNOB/reset`, `layer/NAME`, `scene/NAME`, `transport/tap`, or a list of knobs."""
+    """A knob, `KNOB/reset`, `layer/NAME`, `scene/NAME`, `transport/tap`, `trigger/reseed`, or a list of knobs."""
     range: Range | None = None
     """What the two ends of the travel mean, in the knob's unit; the greater may come first."""
     curve: CurveName | None = None
     """How the travel covers the range."""
+    travel: Range | None = None
+    """Which part of the control's way counts, as shares such as [0.1, 0.9]; of an OSC source the numbers that it
+    sends at its ends, such as [0, 127]."""
+    out_of_range: BeyondName | None = None
+    """Beyond that part: `clamp` takes its nearer end, `min` its low end, `ignore` leaves the knob alone."""
     takeover: TakeoverName | None = None
     """What happens while the control does not stand where its knob is."""
     tolerance: Share | None = None
@@ -104,7 +123,8 @@ class MapEntry(Strict):
     when: WhenEntry | None = None
     """Conditions. A line whose conditions hold goes before a line of the same control that has none."""
     quantize: GridText | None = None
-    """With a scene: when it begins, as `immediate`, `beat`, `bar` or `4 bars`; else the scene says so."""
+    """With a scene or a press: when it is heard, as `immediate`, `beat`, `bar` or `4 bars`; else a scene says so
+    itself, and a press is heard at once."""
     id: Id | None = None
     """What the line is called, to switch it on and off; by default `DEVICE/CONTROL/KNOB`."""
     tags: Annotated[list[Name], Field(max_length=20)] = Field(default_factory=list)

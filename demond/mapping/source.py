@@ -7,6 +7,7 @@ mapping away that is being played with.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import json
 import logging
@@ -18,13 +19,19 @@ from pathlib import Path
 
 from demond._process import be_prompt
 from demond.control import Control, Origin, Outcome
+from demond.mapping import told
 from demond.mapping.journal import Journal, LastMessage
+from demond.mapping.learned import LearnedFile
+from demond.mapping.lesson import Lessons
 from demond.mapping.loader import DEFAULT, MappingError, load_mapping
 from demond.mapping.mapper import HearClock, Mapper
 from demond.mapping.mapping import Mapping
 from demond.mapping.painter import Send
 from demond.mapping.plugs import PortIdentity
 from demond.mapping.reload import changes
+from demond.mapping.roll import GRACE_SECONDS, Roll
+from demond.mapping.search import Search
+from demond.mapping.touch import taken
 from demond.osc.codec import Argument
 from demond.strict_yaml import YamlError
 
@@ -36,6 +43,7 @@ MESSAGES_LIMIT, MESSAGES_BYTES = 200, 50_000
 Report = Callable[[YamlError | None], None]
 Done = Callable[[Outcome], None]
 
+_LAST = ("midi/last",)
 WAITING_LIMIT = 64
 """Requests for a reload that may wait for the one under way."""
 
@@ -43,13 +51,22 @@ WAITING_LIMIT = 64
 class MappingSource:
     """Mapping files, and the :class:`Mapper` that goes by them."""
 
-    def __init__(self, paths: Sequence[Path] | None, control: Control, report: Report | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path] | None,
+        control: Control,
+        report: Report | None = None,
+        learned: Path | None = None,
+    ) -> None:
         """`paths` are mapping files, later ones winning; None means the ready ones of every known controller.
 
-        `report` is called after each reload with what was wrong, or None. Nothing is read yet.
+        `report` is called after each reload with what was wrong, or None. What is learned is kept in the file
+        `learned`; without one, nothing is. Nothing is read yet.
         """
         self._paths = list(paths) if paths is not None else [DEFAULT]
+        self._load = functools.partial(load_mapping, self._paths, learned=learned)
         self._mapper = Mapper(Mapping(), control)
+        self._mapper.hear_layers = lambda names: control.feed.tell([f"layer/{name}" for name in names])
         self._control = control
         self._report = report
         self._watched: tuple[Path, ...] = tuple(self._paths)
@@ -61,6 +78,13 @@ class MappingSource:
         self._loader = ThreadPoolExecutor(1, "mapping", be_prompt)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
+        self._roll = Roll(lambda: self.mapping, lambda: {one for ids in self.devices.values() for one in ids})
+        self.lessons = Lessons(
+            LearnedFile(learned) if learned is not None else None, lambda: self.mapping, self.journal.after
+        )
+        """Learns lines from what hands move."""
+        self.lessons.reload = self.reload
+        self.lessons.changed = self._search
         self.error: str | None = None
         """What is wrong with the files as they are now, one problem a line; None when nothing is."""
 
@@ -79,10 +103,15 @@ class MappingSource:
         """The last control message and what came of it."""
         return self._mapper.last
 
+    def _search(self, search: Search | None) -> None:
+        self._mapper.search = search
+        self._control.feed.tell(("learn/target",))
+        self._wait()
+
     def load(self) -> YamlError | None:
         """Reads the files and uses them; with mistakes in them, the mapping stays and the error is returned."""
         try:
-            mapping = load_mapping(self._paths)
+            mapping = self._load()
         except MappingError as error:
             self._refuse(error)
             return error
@@ -128,9 +157,19 @@ class MappingSource:
         """The MIDI ports that are there, and the devices that each is taken for."""
         return self._mapper.devices
 
-    def touched_ns(self, knob: str) -> int | None:
-        """When a hand last moved `knob` through a line; None if none did. For whatever moves knobs by itself."""
-        return self._mapper.touched_ns(knob)
+    def touch(self, knob: str, origin: Origin, address: str, fires: bool = False) -> bool:
+        """Whether `origin`, which no line concerns, may move `knob`; if not, the journal says who has it.
+
+        What `fires` is a touch at once, whatever moves meanwhile.
+        """
+        touches, hand = self._mapper.strokes.touches, f"{origin.kind} {origin.detail}"
+        if fires:
+            touches.pressed(knob, hand, origin.received_ns)
+            return True
+        other = touches.moved(knob, hand, origin.received_ns)
+        if other is not None:
+            self.journal.begin(origin.received_ns, origin.detail, address).reason = taken(knob, other)
+        return other is None
 
     def show_with(self, send: Send) -> None:
         """Lamps, rings and motors are set through `send(port, messages)` from now on."""
@@ -142,18 +181,56 @@ class MappingSource:
 
     def midi(self, port: str, messages: Sequence[bytes], time_ns: int) -> None:
         """MIDI messages from `port`, received by `time_ns` on the monotonic clock. Never raises."""
+        journal = self._mapper.journal
+        count = journal.count
         self._mapper.midi_batch(port, messages, time_ns)
+        if journal.count != count:
+            self._control.feed.tell(_LAST)
         self._wait()
 
     def ports(self, identities: Iterable[PortIdentity]) -> None:
         """These MIDI ports are there now. What is new there must pick its knobs up, and is painted."""
         self._mapper.ports(identities)
+        self._roll.look()
         self._wait()
+
+    @property
+    def missing(self) -> list[str]:
+        """The devices that should be there and are not."""
+        return [device.id for device in self._roll.missing]
+
+    def call_roll(self, fail: Callable[[str], None]) -> None:
+        """From some seconds on, what is missing is said; `fail` is told of what demond may not play without."""
+
+        def begin() -> None:
+            if why := self._roll.begin():
+                fail(why)
+
+        asyncio.get_running_loop().call_later(GRACE_SECONDS, begin)
 
     def changed(self, knobs: Iterable[str]) -> None:
         """Knobs have new values, whoever set them: lamps, rings and motors follow."""
         self._mapper.changed(knobs)
         self._wait()
+
+    def lines(self, part: str) -> Iterable[dict[str, object]]:
+        """The lines whose id has `part` in it, or that have it as a tag, as plain JSON values."""
+        return told.lines(self._mapper.situation, part)
+
+    def line_is_on(self, name: str) -> bool | None:
+        """Whether all lines with the id or tag `name` are on; None if there are none."""
+        return told.is_on(self._mapper.situation, name)
+
+    @property
+    def line_names(self) -> list[str]:
+        """All ids and tags."""
+        return told.names(self._mapper.situation)
+
+    @property
+    def last_told(self) -> dict[str, object] | None:
+        """The last control message as plain JSON values; None before the first."""
+        last = self.last
+        return None if last is None else asdict(last)
 
     def switch_layer(self, name: str, on: bool) -> bool:
         """Switches a layer on or off; False if there is none of that name."""
@@ -161,19 +238,26 @@ class MappingSource:
 
     def switch_line(self, name: str, on: bool) -> int:
         """Switches the line with the id `name`, or those with that tag, on or off; returns how many there are."""
-        return self._mapper.switch_line(name, on)
+        count = self._mapper.switch_line(name, on)
+        switched = (one for one in self.mapping.bindings() if name == one.id or name in one.tags)
+        names = {called for one in switched for called in (one.id, *one.tags)}
+        self._control.feed.tell([f"map/{called}/enable" for called in names])
+        return count
 
     def osc(
         self, address: str, arguments: tuple[Argument, ...], origin: Origin, changes: dict[str, float] | None = None
     ) -> bool:
         """As :meth:`Mapper.osc`."""
         taken = self._mapper.osc(address, arguments, origin, changes)
+        self._control.feed.tell(_LAST)
         self._wait()
         return taken
 
     def _wait(self) -> None:
         """Wakes the mapper when it wants to be. Without a running event loop, as in a test, nothing wakes it."""
-        due_ns = self._mapper.due_ns
+        due_ns, lesson_ns = self._mapper.due_ns, self.lessons.due_ns
+        if lesson_ns is not None and (due_ns is None or lesson_ns < due_ns):
+            due_ns = lesson_ns
         if due_ns is None or (self._timer is not None and self._timer_ns <= due_ns):
             return
         try:
@@ -187,7 +271,9 @@ class MappingSource:
 
     def _wake(self) -> None:
         self._timer = None
-        self._mapper.advance(time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        self._mapper.advance(now_ns)
+        self.lessons.advance(now_ns)
         self._wait()
 
     def reload(self, done: Done) -> None:
@@ -213,6 +299,22 @@ class MappingSource:
             for done in asking:
                 done(outcome)
 
+    def check(self, done: Done) -> None:
+        """Reads the files beside the event loop, calls `done` with how they are, and changes nothing."""
+
+        def ended(reading: asyncio.Future[Mapping]) -> None:
+            error = reading.exception()
+            if error is None:
+                found = reading.result()
+                words = (f"{len(found.files)} files, no mistakes", *(f"warning: {one}" for one in found.warnings))
+                done(Outcome(True, "\n".join(words)))
+            elif isinstance(error, MappingError):
+                done(Outcome(False, str(error)))
+            else:
+                raise error
+
+        asyncio.get_running_loop().run_in_executor(self._loader, self._load).add_done_callback(ended)
+
     async def watch(self) -> None:
         """Reloads whenever one of the files changes. Runs until cancelled."""
         async for _ in changes(lambda: self._watched):
@@ -225,7 +327,7 @@ class MappingSource:
     async def _reload(self) -> YamlError | None:
         async with self._reloading:
             try:
-                mapping = await asyncio.get_running_loop().run_in_executor(self._loader, load_mapping, self._paths)
+                mapping = await asyncio.get_running_loop().run_in_executor(self._loader, self._load)
             except MappingError as error:
                 self._refuse(error)
                 found: YamlError | None = error
@@ -240,6 +342,7 @@ class MappingSource:
         for warning in mapping.warnings:
             log.warning("%s", warning)
         self._mapper.replace(mapping)
+        self._roll.look()
         played = mapping.performance
         self._control.stage.define(played.scenes.values(), played.safe, played.lfos)
         # It lives long. Looking through it, and all that was imported, costs the garbage collector 20 ms each time.

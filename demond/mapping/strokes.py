@@ -8,48 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from demond.control import Origin
 from demond.knobs import Form
+from demond.mapping.beats import Beats
 from demond.mapping.binding import Action, Binding, Mode
 from demond.mapping.cues import play
 from demond.mapping.glide import Glide, Glides
-from demond.mapping.journal import Record
+from demond.mapping.journal import Journal
 from demond.mapping.situation import Situation
 from demond.mapping.state import Down, Grip, GripKey, Pending, PortState
+from demond.mapping.stroke import Stroke
 from demond.mapping.takeover import rule
-from demond.mapping.touch import Touches
-from demond.mapping.transfer import travel_at, value_at
-
-
-@dataclass(frozen=True, slots=True)
-class Stroke:
-    """One gesture: who made it, when, and where its effects and its story go."""
-
-    state: PortState
-    control: str
-    """`nk2/fader1`, or an OSC address."""
-    origin: Origin
-    record: Record
-    pending: Pending
-
-    @property
-    def now_ns(self) -> int:
-        """When the message was received."""
-        return self.origin.received_ns
-
-    @property
-    def hand(self) -> str:
-        """The control with its port: two ports may have the same device."""
-        return f"{self.state.name} {self.control}"
-
-    def put(self, action: Action, value: float) -> float:
-        """The action's knob is to have `value`; returns what it will have."""
-        value = action.knob.clamp(value)
-        self.record.changes[action.knob.name] = value
-        self.pending.put(self.origin, action.knob.name, value, self.record)
-        return value
+from demond.mapping.touch import Touches, taken
+from demond.mapping.transfer import part_of, travel_at, value_at
 
 
 class Strokes:
@@ -60,6 +32,7 @@ class Strokes:
         self._situation = situation
         self.touches = Touches()
         self.glides = Glides()
+        self.beats = Beats(situation)
         self.pickups: dict[str, int] = {}
         """Which way a control must be moved to pick its knob up: 1 up, -1 down; by knob, while it waits."""
         self.hear_pickup: Callable[[str], None] = lambda knob: None
@@ -67,13 +40,20 @@ class Strokes:
     # -- what moves ---------------------------------------------------------------------------------------------
 
     def position(self, stroke: Stroke, bindings: Iterable[Binding], travel: float) -> int:
-        """A control stands at `travel` (0–1). Returns which way it must go to pick up: 1 up, -1 down, 0 none."""
+        """A control stands at `travel` (0–1). Returns which way it must go to pick up: 1 up, -1 down, 0 none.
+
+        `travel` may be any number, where a line says which ones count.
+        """
         way = 0
         for binding in bindings:
+            part = part_of(travel, *binding.travel, binding.beyond)
+            if part is None:
+                stroke.record.reason = f"{travel:.4g} is beyond the travel that counts, and ignored"
+                continue
             if binding.cue:
-                stroke.record.reason = play(self._situation.control, binding, travel)
+                stroke.record.reason = play(self._situation.control, binding, part)
             for action in binding.actions:
-                way = self._to(stroke, binding, action, travel) or way
+                way = self._to(stroke, binding, action, part) or way
         return way
 
     def _to(self, stroke: Stroke, binding: Binding, action: Action, travel: float) -> int:
@@ -151,7 +131,7 @@ class Strokes:
         other = self.touches.moved(knob, stroke.hand, stroke.now_ns)
         if other is None:
             return True
-        stroke.record.reason = f"{other.rpartition(' ')[2]} has {knob}: it was touched last and is being moved"
+        stroke.record.reason = taken(knob, other)
         return False
 
     # -- what is pressed ----------------------------------------------------------------------------------------
@@ -221,6 +201,13 @@ class Strokes:
         if binding.cue:
             stroke.record.reason = play(self._situation.control, binding, 1.0)
             return
+        if binding.quantize and (words := self.beats.waits(stroke, binding, strength)):
+            stroke.record.reason = words
+            return
+        self.do(stroke, binding, down, strength)
+
+    def do(self, stroke: Stroke, binding: Binding, down: Down, strength: float) -> None:
+        """Does to its knobs what a press does."""
         for action in binding.actions:
             name = action.knob.name
             self.touches.pressed(name, stroke.hand, stroke.now_ns)
@@ -257,6 +244,16 @@ class Strokes:
         else:
             layers.add(binding.layer)
         stroke.record.reason = f"layer {binding.layer} {'on' if binding.layer in layers else 'off'}"
+
+    def on_beats(self, now_ns: int, pending: Pending, journal: Journal) -> None:
+        """Does what waited for a beat that has come."""
+        for one in self.beats.due(now_ns):
+            before = one.stroke
+            record = journal.begin(now_ns, before.state.name, "beat")
+            record.control, record.lines = before.control, (one.binding.id,)
+            origin = Origin(before.origin.kind, before.origin.detail, now_ns)
+            stroke = Stroke(before.state, before.control, origin, record, pending)
+            self.do(stroke, one.binding, Down((), now_ns), one.strength)
 
     # -- what time does -----------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """Arbitration: which of several controls moves a knob. Used by the mapper, in the daemon's event loop.
 
+A control is one of a controller's, an address that a surface sends, or a client that sends to a knob's own address.
+
 The rule: **the last touch wins.** A touch begins when a control is moved that was still for :data:`HOLD_NS`, and a
 press is a touch at once. The control that was touched last has the knob; what the others send meanwhile is ignored,
 until they are touched anew or the one that has it was still for that long. So two hands on one knob never fight
@@ -44,3 +46,8 @@ class Touches:
         """When a hand last moved `knob`; None if none did. For whatever moves knobs by itself, such as a morph."""
         owner = self._owner.get(knob)
         return None if owner is None else self._moved.get((knob, owner))
+
+
+def taken(knob: str, other: str) -> str:
+    """Why a control does not move `knob`, which `other` has."""
+    return f"{other.rpartition(' ')[2]} has {knob}: it was touched last and is being moved"

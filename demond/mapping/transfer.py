@@ -20,6 +20,17 @@ class Curve(StrEnum):
     """The mirror image of `exp` at the diagonal: fast at the low end, slow at the high one."""
 
 
+class Beyond(StrEnum):
+    """What a position means that is beyond the part of the travel that counts."""
+
+    CLAMP = "clamp"
+    """The nearer end."""
+    MIN = "min"
+    """The low end."""
+    IGNORE = "ignore"
+    """Nothing."""
+
+
 class Encoding(StrEnum):
     """What the 7 bits of a controller say."""
 
@@ -40,6 +51,16 @@ class Encoding(StrEnum):
 def travel_of_bits(value: int, bits: int) -> float:
     """The travel 0–1 of a `value` of 7 or 14 bits."""
     return value / ((1 << bits) - 1)
+
+
+def part_of(position: float, low: float, high: float, beyond: Beyond) -> float | None:
+    """Where `position` is between `low` (0) and `high` (1), which differ; None if it is to be ignored."""
+    travel = (position - low) / (high - low)
+    if 0 <= travel <= 1:
+        return travel
+    if beyond is Beyond.IGNORE:
+        return None
+    return 1.0 if travel > 1 and beyond is Beyond.CLAMP else 0.0
 
 
 def value_at(travel: float, low: float, high: float, curve: Curve) -> float:

@@ -17,16 +17,15 @@ from demond.control import Control, Origin, Outcome, RefusedError
 from demond.knobs import KNOBS, Form, Knob, KnobValueError, UnknownKnobError
 from demond.osc import settings
 from demond.osc._clients import Client
+from demond.osc.answers import JSON_LIMIT, answering, fires
 from demond.osc.choices import Echo
-from demond.osc.codec import IMPULSE, Argument, Impulse, Message, OscError
+from demond.osc.codec import IMPULSE, Argument, Message, OscError
 from demond.osc.entry import Use, Verb
 from demond.osc.namespace import TARGETS, Target, number, target_of, unknown, whole
 from demond.osc.pattern import is_pattern
 from demond.osc.turns import Work
 from demond.session import Session, Setting
 
-JSON_LIMIT = 60_000
-"""Bytes of a JSON text that fits into one datagram with its address."""
 TRACE_DEFAULT, TRACE_LIMIT = 20, 200
 STEPS_IN_RANGE = 127
 """Steps of a decimal knob over its whole range, as an encoder's detents are mapped."""
@@ -58,6 +57,9 @@ class OscMapping(Protocol):
     def pickup(self, knob: str) -> int:
         """Which way a control that waits to pick `knob` up has to be turned: -1 down, 1 up; 0 when none waits."""
 
+    def touch(self, knob: str, origin: Origin, address: str, fires: bool = False) -> bool:
+        """Whether `origin` may move `knob`: the last touch wins, and what `fires` is a touch at once."""
+
     def reload(self, done: Callable[[Outcome], None]) -> None:
         """Reads the mapping files again and calls `done` once."""
 
@@ -71,10 +73,13 @@ class Server(Protocol):
     """The server, as a batch sees it."""
 
     control: Control
-    mapping: OscMapping
     own: Own
     patterns_fire: bool
     """Whether a pattern may fire triggers."""
+
+    @property
+    def mapping(self) -> OscMapping:
+        """What takes the addresses that surfaces send."""
 
     def send(self, client: Client, address: str, *arguments: Argument) -> None:
         """Answers the client."""
@@ -218,22 +223,24 @@ class Batch:
         self._after.pop((act, arguments), None)
         self._after[act, arguments] = None
 
-    def _change(self, target: Target, knob: Knob, value: float, *, known: bool, corrected: bool) -> None:
-        """The knob is to have `value`. The client has `known` it, and is told it if it was `corrected`."""
+    def _change(
+        self, target: Target, knob: Knob, value: float, *, known: bool, corrected: bool, fires: bool = False
+    ) -> None:
+        """The knob is to have `value`. The client has `known` it, and is told it if it was `corrected`.
+
+        If somebody else has the knob it stays, and the client is told what it has.
+        """
+        echo = self._client.choices.echo
+        if not self._mapping.touch(knob.name, self._origin, target.address, fires):
+            if echo is not Echo.NEVER and known:
+                self._later(self._echo, target)
+            return
         self._first_address = self._first_address or target.address
         self._changes[knob.name] = value
-        echo = self._client.choices.echo
         if known:
             self._set_here[target.address] = None
         if echo is Echo.ALWAYS or (corrected and echo is Echo.CORRECTED):
             self._later(self._echo, target)
-
-    def _fires(self, target: Target, arguments: Arguments) -> bool:
-        """Whether a trigger fires: without argument, by an impulse, by T, or by a number that rises through 0.5."""
-        if not arguments or arguments[0] is None or isinstance(arguments[0], Impulse):
-            return True
-        value = number(target.address, arguments[0])
-        return bool(value) if isinstance(arguments[0], bool) else self._client.rises(target.address, value)
 
     # -- what each verb does ------------------------------------------------------------------------------------
 
@@ -267,9 +274,9 @@ class Batch:
 
     def _reset(self, target: Target, arguments: Arguments) -> None:
         knob = target.the_knob
-        if self._fires(target, arguments):
+        if fires(self._client, target, arguments):
             plain = TARGETS[f"/demond/knob/{knob.name}"]
-            self._change(plain, knob, knob.default, known=True, corrected=True)
+            self._change(plain, knob, knob.default, known=True, corrected=True, fires=True)
 
     def _tell(self, target: Target) -> None:
         self._server.tell(self._client, target)
@@ -305,18 +312,11 @@ class Batch:
                 self._later(self._tell, lora)
 
     def _reload(self, target: Target, arguments: Arguments) -> None:
-        if self._fires(target, arguments):
+        if fires(self._client, target, arguments):
             self._later(self._mapping.reload, self._done(target.address))
 
     def _done(self, address: str) -> Callable[[Outcome], None]:
-        """Answers a slow request; it may be called long after this batch."""
-        send = self._send
-
-        def done(outcome: Outcome) -> None:
-            message = outcome.message[: JSON_LIMIT // 8].replace("\0", " ")
-            send("/demond/reply", address, "ok" if outcome.ok else "error", json.dumps({"message": message}))
-
-        return done
+        return answering(self._server.send, self._client, address)
 
     def _list(self, target: Target, arguments: Arguments) -> None:
         for knob in KNOBS:

@@ -40,6 +40,10 @@ class Verb(Enum):
     LOG_LINE = "log_line"
     STAGE = "stage"
     """Scenes, LFOs, gestures, the beat: `demond.osc.stage` tells them apart by their address."""
+    LINES = "lines"
+    """Layers, mapping lines, the last MIDI message, triggers: `demond.osc.lines` does."""
+    LEARN = "learn"
+    """Learning: `demond.osc.learn` does."""
 
 
 class Use(Enum):
@@ -66,7 +70,8 @@ class Use(Enum):
 class Entry:
     """One row: an address, or one for each knob, prompt slot, field or curve where it has a `{}`.
 
-    `{lora}` stands for whatever a LoRA is called, `{scene}` for a scene.
+    `{lora}` stands for whatever a LoRA is called, `{scene}` for a scene, `{layer}` for a layer, `{line}` for the id
+    or a tag of mapping lines.
     """
 
     address: str

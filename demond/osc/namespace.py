@@ -65,6 +65,9 @@ class Target:
         return tuple(self.address.split("/")[2:])
 
 
+_NAMED = re.compile(r"\{(lora|scene|layer|line)\}")
+
+
 def _targets() -> dict[str, Target]:
     found: dict[str, Target] = {}
     by_name = {knob.name: knob for knob in KNOBS}
@@ -73,7 +76,7 @@ def _targets() -> dict[str, Target]:
             for knob in KNOBS:
                 address = entry.address.replace("{knob}", knob.name)
                 found[address] = Target(address, entry, knob)
-        elif "{lora}" not in entry.address and "{scene}" not in entry.address:
+        elif not _NAMED.search(entry.address):
             knob_of_alias = by_name["prompt_blend"] if entry.verb is Verb.KNOB else None
             for address in _spelled_out(entry.address):
                 found[address] = Target(address, entry, knob_of_alias)
@@ -89,13 +92,18 @@ def _spelled_out(address: str) -> list[str]:
 
 
 TARGETS: dict[str, Target] = _targets()
-"""Every address that is taken, spelled out, but for those of LoRAs and scenes."""
+"""Every address that is taken, spelled out, but for those of LoRAs, scenes, layers and mapping lines."""
 
 _TREE = AddressTree(TARGETS)
-_LORA = re.compile(r"/demond/lora/[^\x00\s#*,/?\[\]{}]{1,128}/strength")
-_SCENE = re.compile(r"/demond/scene/[A-Za-z0-9_.+~-]{1,64}")
-_SCENE_ENTRY = next(entry for entry in TABLE if "{scene}" in entry.address)
-_LORA_ENTRY = next(entry for entry in TABLE if "{lora}" in entry.address and entry.verb is Verb.SETTING)
+_BY_NAME = tuple(
+    (re.compile(pattern), next(entry for entry in TABLE if entry.address == address))
+    for pattern, address in (
+        (r"/demond/lora/[^\x00\s#*,/?\[\]{}]{1,128}/strength", "/demond/lora/{lora}/strength"),
+        (r"/demond/scene/[A-Za-z0-9_.+~-]{1,64}", "/demond/scene/{scene}"),
+        (r"/demond/layer/[a-z][a-z0-9_]{0,63}", "/demond/layer/{layer}"),
+        (r"/demond/map/[A-Za-z0-9_./:+~-]{1,200}/enable", "/demond/map/{line}/enable"),
+    )
+)
 
 
 def target_of(address: str) -> Target | None:
@@ -103,10 +111,9 @@ def target_of(address: str) -> Target | None:
     target = TARGETS.get(address)
     if target is not None:
         return target
-    if _LORA.fullmatch(address):
-        return Target(address, _LORA_ENTRY)
-    if _SCENE.fullmatch(address):
-        return Target(address, _SCENE_ENTRY)
+    for named, entry in _BY_NAME:
+        if named.fullmatch(address):
+            return Target(address, entry)
     if address.endswith("/z"):
         # TouchOSC says on ADDRESS/z when a finger touches the widget of ADDRESS.
         touched = TARGETS.get(address[:-2])
@@ -150,11 +157,11 @@ KEYS: dict[str, tuple[Target, ...]] = _keys()
 
 
 def targets_of_key(key: str) -> tuple[Target, ...]:
-    """The addresses that show what `key` is about; those of a LoRA are made here."""
+    """The addresses that show what `key` is about; those of names are made here."""
     known = KEYS.get(key)
     if known is not None:
         return known
-    target = target_of(f"/demond/{key}/strength")
+    target = target_of(f"/demond/{key}" if key.startswith(("layer/", "map/")) else f"/demond/{key}/strength")
     return (target,) if target is not None else ()
 
 

@@ -59,7 +59,8 @@ class QueryServer:
         """`port` 0 takes a free one; `name` is what the host is called."""
         self._osc, self.port, self._name = osc, port, name
         self._tree = QueryTree(osc.values)
-        self._loras: set[str] = set()
+        self._named: set[str] = set()
+        """The addresses of LoRAs and layers that are in the tree."""
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._sockets: dict[_WebLink, Client] = {}
@@ -90,7 +91,7 @@ class QueryServer:
             raise OscPortError(error.errno or errno.EIO, said) from error
         self.port = self._listener.sockets[0].getsockname()[1]
         self._stop_observing = self._osc.control.feed.observe(self._changed)
-        self._follow_loras()
+        self._follow()
 
     async def close(self) -> None:
         """Ends all connections. May be called twice."""
@@ -106,6 +107,11 @@ class QueryServer:
             await self._runner.cleanup()
             self._runner = None
 
+    def reloaded(self) -> None:
+        """The mapping is another one."""
+        self._follow()
+        self.path_changed("/demond")
+
     def path_changed(self, path: str) -> None:
         """Tells everybody that what is below `path` is not what it was."""
         for link in self._sockets:
@@ -113,20 +119,21 @@ class QueryServer:
 
     def _changed(self, keys: Collection[str]) -> None:
         if any(key.startswith("lora/") for key in keys):
-            self._follow_loras()
+            self._follow()
 
-    def _follow_loras(self) -> None:
-        now = set(self._osc.control.session.loras)
-        if now == self._loras:
-            return
-        for name in self._loras - now:
-            self._tree.remove(f"/demond/lora/{name}")
-        for name in now - self._loras:
-            target = target_of(f"/demond/lora/{name}/strength")
+    def _follow(self) -> None:
+        """The tree has the LoRAs and the layers that there are."""
+        now = set(self._osc.values.present())
+        for address in self._named - now:
+            self._tree.remove(address.removesuffix("/strength"))
+        for address in now - self._named:
+            target = target_of(address)
             if target is not None:
                 self._tree.put(target)
-        self._loras = now
-        self.path_changed("/demond/lora")
+        folders = {address.split("/")[2] for address in self._named ^ now}
+        self._named = now
+        for folder in sorted(folders):
+            self.path_changed(f"/demond/{folder}")
 
     # -- HTTP ---------------------------------------------------------------------------------------------------
 

@@ -20,11 +20,13 @@ from demond.config import Osc
 from demond.control import Control, Origin
 from demond.osc._clients import Client, Clients, Link
 from demond.osc.access import Access, Role
-from demond.osc.batch import Batch, OscMapping, Own
+from demond.osc.batch import Batch, Own
 from demond.osc.choices import Choices, Echo
 from demond.osc.codec import Argument, Bundle, OscError, encode, reading
 from demond.osc.desk import Desk
 from demond.osc.entry import Verb
+from demond.osc.learn import LearnDesk
+from demond.osc.lines import LinesDesk, LinesMapping
 from demond.osc.log_tail import LogTail
 from demond.osc.namespace import Target, targets_matching
 from demond.osc.pattern import AddressTree
@@ -33,7 +35,7 @@ from demond.osc.schedule import MESSAGE_LIMIT, SECONDS_AHEAD, Schedule, When
 from demond.osc.stage import StageDesk
 from demond.osc.tcp import CONNECTION_LIMIT, TcpConnection, listen
 from demond.osc.turns import Turns, Work
-from demond.osc.udp import SocketAddress, UdpSocket
+from demond.osc.udp import SocketAddress, UdpLink, UdpSocket
 from demond.osc.values import Values
 
 log = logging.getLogger(__name__)
@@ -48,37 +50,10 @@ class OscPortError(OSError):
     """The socket cannot be opened. What the user can do is in `strerror`."""
 
 
-class UdpLink:
-    """How datagrams reach a client: from the port that it writes to, to where it listens."""
-
-    datagrams = True
-
-    def __init__(
-        self, udp: UdpSocket, address: SocketAddress, announced: Callable[[str], int | None] | None = None
-    ) -> None:
-        """`address` is where it listens, unless its host has `announced` another port."""
-        self._udp, self._address, self._announced = udp, address, announced
-
-    @property
-    def address(self) -> SocketAddress:
-        """Where it listens."""
-        host, port, *rest = self._address
-        announced = self._announced(host) if self._announced is not None else None
-        return (host, announced or port, *rest)
-
-    def send(self, packet: bytes) -> None:
-        """Sends one datagram."""
-        self._udp.send(packet, self.address)
-
-    def at_port(self, port: int) -> UdpLink:
-        """The same host, another port."""
-        return UdpLink(self._udp, (self._address[0], port, *self._address[2:]))
-
-
 class OscServer:
     """Receives OSC at one address. All methods are called from the event loop."""
 
-    def __init__(self, control: Control, mapping: OscMapping, settings: Osc | None = None) -> None:
+    def __init__(self, control: Control, mapping: LinesMapping, settings: Osc | None = None) -> None:
         """Nothing is open before :meth:`start`. Port 0 in the settings takes a free one."""
         self.settings = settings or Osc()
         self.control, self.mapping = control, mapping
@@ -92,9 +67,16 @@ class OscServer:
         self.turns = Turns()
         desk = Desk(self)
         stage = StageDesk(self, control.stage)
-        self.own: Own = {**desk.verbs, Verb.STAGE: stage.take}
+        lines, learn = LinesDesk(self, mapping), LearnDesk(self, mapping.lessons)
+        self.own: Own = {
+            **desk.verbs,
+            Verb.STAGE: stage.take,
+            Verb.LINES: lines.take,
+            Verb.LEARN: learn.take,
+        }
         self._greet = desk.greet
-        self.values.readers[Verb.STAGE] = stage.read
+        self.values.readers |= {Verb.STAGE: stage.read, Verb.LINES: lines.read, Verb.LEARN: learn.read}
+        self.values.named, self.values.judge = lines.named, lines.judge
         self.announced_port: Callable[[str], int | None] = lambda host: None
         """Where another host says over zeroconf that it listens, if anybody asks."""
         self._udp = UdpSocket(self.datagram, self._unreachable)

@@ -13,7 +13,8 @@ from typing import Protocol, TypeVar
 from demond.control import Outcome, RefusedError
 from demond.knobs import did_you_mean
 from demond.osc._clients import Client
-from demond.osc.codec import Argument, Impulse, OscError
+from demond.osc.answers import JSON_LIMIT, answering, fires
+from demond.osc.codec import Argument, OscError
 from demond.osc.namespace import Target, number, whole
 from demond.osc.publisher import Publisher
 from demond.osc.stage_table import STAGE
@@ -25,8 +26,6 @@ from demond.scenes.transport import METER_LIMIT, Sync
 Arguments = tuple[Argument, ...]
 Read = TypeVar("Read")
 OFF = "off"
-TEXT_LIMIT = 60_000
-"""Bytes of a JSON text that fits into one datagram with its address."""
 _LFO_DEFAULTS = (0.25, 0.0, 0.0)
 _WORDS = [row.address.split("/")[3] for row in STAGE if row.address.startswith("/demond/scene/")]
 FASTEST_HZ, LONGEST_BEATS = 20.0, 1_024.0
@@ -124,13 +123,13 @@ class StageDesk:
             case ("scene", "morph", "pause"):
                 self._stage.pause(_number(target, arguments) >= 0.5)
             case ("scene", "morph", "keep"):
-                if _fires(client, target, arguments):
+                if fires(client, target, arguments):
                     self._stage.keep()
             case ("scene", word):
                 self._scene(client, target, word, arguments)
 
     def _scene(self, client: Client, target: Target, word: str, arguments: Arguments) -> None:
-        stage, done = self._stage, self._done(client, target.address)
+        stage, done = self._stage, answering(self._server.send, client, target.address)
         match word:
             case "current":
                 stage.recall(_text(target, arguments), _seconds(target, arguments), done)
@@ -143,7 +142,7 @@ class StageDesk:
             case "morph":
                 stage.move_to(_number(target, arguments))
             case "undo":
-                if _fires(client, target, arguments):
+                if fires(client, target, arguments):
                     stage.undo(done)
             case "store":
                 name = _text(target, arguments)
@@ -156,7 +155,7 @@ class StageDesk:
                 self._list(client, target)
             case _:
                 self._known(target, word)
-                if _fires(client, target, arguments):
+                if fires(client, target, arguments):
                     stage.recall(word, _seconds(target, arguments), done)
 
     def _known(self, target: Target, name: str) -> None:
@@ -179,7 +178,7 @@ class StageDesk:
             for scene in self._stage.library.scenes.values()
         ]
         text = json.dumps(rows)
-        if len(text) > TEXT_LIMIT:
+        if len(text) > JSON_LIMIT:
             raise OscError(413, "too_large", target.address, "the list of scenes does not fit into one packet")
         self._server.send(client, f"{target.address}.reply", text)
 
@@ -212,7 +211,7 @@ class StageDesk:
     def _transport(self, client: Client, target: Target, word: str, arguments: Arguments) -> None:
         transport, now = self._stage.transport, time.monotonic_ns()
         if word in ("tap", "play", "stop"):
-            if _fires(client, target, arguments):
+            if fires(client, target, arguments):
                 self._stage.transport_cue(word)
             return
         if word == "bpm":
@@ -230,16 +229,6 @@ class StageDesk:
             words = f"the tempo comes from one of {', '.join(Sync)}"
             self._stage.choose_sync(_said(target, lambda: Sync(_text(target, arguments)), words))
         self._stage.beat_changed()
-
-    def _done(self, client: Client, address: str) -> Callable[[Outcome], None]:
-        """Answers a slow request; it may be called long after this batch."""
-        send = self._server.send
-
-        def done(outcome: Outcome) -> None:
-            text = json.dumps({"message": outcome.message[:4_096].replace("\0", " ")})
-            send(client, "/demond/reply", address, "ok" if outcome.ok else "error", text)
-
-        return done
 
 
 def _told(lfo: Lfo) -> Arguments:
@@ -272,11 +261,3 @@ def _said(target: Target, read: Callable[[], Read], words: str = "") -> Read:
         return read()
     except ValueError as error:
         raise _bad(target, words or str(error)) from None
-
-
-def _fires(client: Client, target: Target, arguments: Arguments) -> bool:
-    """Whether a trigger fires: without argument, by an impulse, by T, or by a number that rises through 0.5."""
-    if not arguments or arguments[0] is None or isinstance(arguments[0], Impulse):
-        return True
-    value = number(target.address, arguments[0])
-    return bool(value) if isinstance(arguments[0], bool) else client.rises(target.address, value)

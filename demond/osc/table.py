@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from demond.osc.access import Role
 from demond.osc.entry import NUMBER, SLOW, TRIGGER, Entry, Reply, Use, Verb
+from demond.osc.mapping_table import LEARNED, MAPPING
 from demond.osc.stage_table import STAGE
 from demond.session import DEPTH_LIMIT, STEPS_LIMIT
 
@@ -295,6 +296,7 @@ TABLE: tuple[Entry, ...] = (
         use=Use.QUESTION,
     ),
     *STAGE,
+    *MAPPING,
 )
 
 REPLIES: tuple[Reply, ...] = (
@@ -307,4 +309,5 @@ REPLIES: tuple[Reply, ...] = (
     Reply(
         "/demond/reply", "s address, s status (ok or error), s JSON text with `message`", "How a slow request ended"
     ),
+    *LEARNED,
 )

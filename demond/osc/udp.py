@@ -111,3 +111,30 @@ class UdpSocket:
                 _, _, _, address = self._socket.recvmsg(1, 512, socket.MSG_ERRQUEUE)
                 if address:
                     self._unreachable(address)
+
+
+class UdpLink:
+    """How datagrams reach a client: from the port that it writes to, to where it listens."""
+
+    datagrams = True
+
+    def __init__(
+        self, udp: UdpSocket, address: SocketAddress, announced: Callable[[str], int | None] | None = None
+    ) -> None:
+        """`address` is where it listens, unless its host has `announced` another port."""
+        self._udp, self._address, self._announced = udp, address, announced
+
+    @property
+    def address(self) -> SocketAddress:
+        """Where it listens."""
+        host, port, *rest = self._address
+        announced = self._announced(host) if self._announced is not None else None
+        return (host, announced or port, *rest)
+
+    def send(self, packet: bytes) -> None:
+        """Sends one datagram."""
+        self._udp.send(packet, self.address)
+
+    def at_port(self, port: int) -> UdpLink:
+        """The same host, another port."""
+        return UdpLink(self._udp, (self._address[0], port, *self._address[2:]))

@@ -44,6 +44,10 @@ class Values:
             Verb.LOG_LINE: lambda _: (self.log_tail.last(1) or ("",))[-1:],
         }
         """What reads the value of an address, by its verb."""
+        self.named: Callable[[], list[str]] = list
+        """The addresses that a pattern may match besides those that are always there, and those of LoRAs."""
+        self.judge: Callable[[Target], None] = lambda target: None
+        """Raises :class:`OscError` 404 for an address of a kind that is known, where there is none of its name."""
 
     def read(self, target: Target, norm: bool = False) -> Arguments:
         """The value of `target`, which has one. `norm` shows a knob's plain address as travel 0–1."""
@@ -56,15 +60,21 @@ class Values:
         """All that `pattern` or an address stands for now. Raises :class:`OscError` 400, and 404 for nothing."""
         if is_pattern(pattern):
             found = targets_matching(pattern)
-            if loras := [f"/demond/lora/{name}/strength" for name in self._control.session.loras]:
-                names = AddressTree(loras).matching(pattern)
+            if present := self.present():
+                names = AddressTree(present).matching(pattern)
                 found = (*found, *(target for name in names if (target := target_of(name)) is not None))
         else:
             target = target_of(pattern)
+            if target is not None:
+                self.judge(target)
             found = () if target is None else (target,)
         if not found:
             raise unknown(pattern)
         return found
+
+    def present(self) -> list[str]:
+        """The addresses that are there now besides those that always are."""
+        return [*(f"/demond/lora/{name}/strength" for name in self._control.session.loras), *self.named()]
 
     def showing(self, pattern: str, texts: bool = False) -> tuple[Target, ...]:
         """What `pattern` matches and can be subscribed to. Raises :class:`OscError` as :meth:`matching`, and 400."""

@@ -45,6 +45,7 @@ class MidiPart:
             "backend": self.backend,
             "ports": list(self.ports),
             "devices": self._devices(),
+            "missing": self._mapping.missing,
             "restarts": self.child.restarts,
         }
 

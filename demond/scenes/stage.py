@@ -309,6 +309,11 @@ class Stage:
         self.jack_lead.beat_changed()
         self.wake()
 
+    @property
+    def heard_ns(self) -> float:
+        """When what begins now is heard."""
+        return self._clock() + self._latency() * 1e9
+
     # -- time ---------------------------------------------------------------------------------------------------
 
     @property

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from demond._files import write_whole
 from demond.scenes.scene import Scene
 from demond.scenes.schema import SCENE_LIMIT, SceneEntry, entry_of, scene_of
 from demond.strict_yaml import YamlError, parse, read
@@ -61,16 +62,7 @@ class Store:
         """Puts `scenes` in the file's place. Raises `OSError`, and the old file stays."""
         content = {"demond": 1, "scenes": {name: entry_of(scene) for name, scene in scenes.items()}}
         text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            with part.open("wb") as file:
-                file.write(f"{HEAD}{text}".encode())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, self.path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_whole(self.path, f"{HEAD}{text}".encode())
 
 
 def _scenes(path: Path) -> dict[str, Scene]:

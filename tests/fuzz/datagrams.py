@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
+import tempfile
 import time
+from pathlib import Path
 
 from demond.config import Osc
 from demond.mapping import MappingSource
@@ -17,7 +19,8 @@ from tests.memory_control import MemoryControl
 from tests.osc.killers import KILLERS
 
 SURFACES = ["/1/fader1", "/1/fader1/z", "/2/push9", "/2/push13"]
-ADDRESSES = [*TARGETS, *SURFACES, "/demond/knob/denoize", "/nowhere", "/demond/*", "/demond/lora/x/strength"]
+NAMED = ["/demond/layer/more", "/demond/layer/x", "/demond/map/nk2/fader1/denoise/enable", "/demond/map/x/enable"]
+ADDRESSES = [*TARGETS, *SURFACES, *NAMED, "/demond/knob/denoize", "/nowhere", "/demond/*", "/demond/lora/x/strength"]
 WILD = (*"*?/[]{}!-,a", "**", "//", "{a,b}", "{,}", "[a-z]", "[!a]", "[-", "knob")
 TAGS = "ifdhTFNIsScbrmt[]q"
 
@@ -53,6 +56,7 @@ def _argument(dice: random.Random) -> Argument:
             None,
             IMPULSE,
             dice.choice((pattern(dice), "norm,text", "echo=never", "nobundle,wide", "warning")),
+            dice.choice(("denoise", "scene/x", "layer/more", "guess", "osc:/1/fader1", "nk2/fader1")),
             dice.choice(("0.5", "nan", "-1e400", "1_0", "", "é" * dice.randrange(40), "{}%s\n\x1b", "9" * 400)),
         )
     )
@@ -110,7 +114,8 @@ def _mutated(dice: random.Random, data: bytes) -> bytes:
 async def run(count: int, seed: int) -> Tally:
     """`count` datagrams, each judged by what the server sent and changed."""
     dice, tally, control = random.Random(seed), Tally("osc"), MemoryControl()  # noqa: S311 - it must be repeatable
-    mapping = MappingSource(None, control)
+    folder = tempfile.TemporaryDirectory(dir="/dev/shm")
+    mapping = MappingSource(None, control, learned=Path(folder.name) / "learned.yaml")
     mapping.load()
     server = OscServer(control, mapping, Osc(port=0))
     await server.start()
@@ -121,6 +126,11 @@ async def run(count: int, seed: int) -> Tally:
         data = datagram(dice)
         sent.clear()
         control.calls.clear()
+        if dice.random() < 0.2:
+            mapping.midi(
+                "nanoKONTROL2", [bytes((0xB0, dice.randrange(72), dice.randrange(128)))], time.monotonic_ns()
+            )
+            control.calls.clear()
         waiting = server.status()["scheduled"]
         with tally.input():
             server.datagram(data, ("127.0.0.1", 1024 + i % 60_000))
@@ -139,8 +149,10 @@ async def run(count: int, seed: int) -> Tally:
             await asyncio.sleep(0)  # what was scheduled gets its turn
     tally.seconds = time.perf_counter() - began
     await asyncio.sleep(0.1)
+    await mapping.lessons.close()
     tally.exceptions += bugs(server)
     server.close()
+    folder.cleanup()
     return tally
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from demond.mapping import SHIPPED, Mapper, PortIdentity, check_file
 from demond.mapping.assembly import Assembler, Position, layout
 from demond.mapping.loader import load_mapping
+from demond.mapping.search import Search
 from demond.midi.decode import decode
 from demond.strict_yaml import YamlError
 from tests.fuzz import Tally
@@ -78,6 +79,9 @@ KEYS = [
     "ring",
     "arrows",
     "on_connect",
+    "travel",
+    "out_of_range",
+    "missing",
 ]
 VALUES = [
     "nk2/fader1",
@@ -118,6 +122,10 @@ VALUES = [
     "scale",
     "radio",
     "increment",
+    "[0.25, 0.75]",
+    "ignore",
+    "keep",
+    "bar",
     "hold_long",
     "double",
     "F0 7F ?? 06 * F7",
@@ -277,7 +285,13 @@ def run_midi(count: int, seed: int) -> Tally:
         if dice.random() < 0.2:
             data = dice.randbytes(dice.randrange(6))
         before = len(control.calls)
+        if i % 200 == 0:
+            # While a control is searched for, what may be it does not act; a half of the time nothing is.
+            guessing = dice.random() < 0.5
+            mapper.search = Search(lambda name, control: dice.random() < 0.2, {}, guessing) if i % 400 else None
         with tally.input():
+            if mapper.search is not None and i % 50 == 0:
+                mapper.search.heard()
             mapper.midi(dice.choice((*PORTS, f"{i % 999}")), data, i * 1_000_000)
             mapper.advance(i * 1_000_000)
         tally.outcomes["obeyed" if len(control.calls) > before else "nothing to do"] += 1

@@ -15,6 +15,7 @@ from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 
 from demond.control import Origin
 from demond.knobs import KNOBS
+from demond.mapping import Mapping
 from demond.osc.codec import Message, encode, encode_bundle, parse
 from demond.osc.query import CONNECTION_LIMIT, EXTENSIONS, SOCKET_LIMIT, QueryServer
 from demond.osc.server import OscPortError
@@ -225,7 +226,7 @@ def test_a_mapping_reload_and_a_lora_tell_that_paths_changed() -> None:
         async with browser.socket() as socket:
             await socket.send_bytes(encode("/demond/sync", 1))
             await binary(socket)
-            browser.server.path_changed("/demond")
+            browser.server.reloaded()
             assert await socket.receive_json() == {"COMMAND": "PATH_CHANGED", "DATA": "/demond"}
             await socket.send_bytes(encode("/demond/lora/choir/strength", 0.5))
             changed = await socket.receive_json()
@@ -235,6 +236,24 @@ def test_a_mapping_reload_and_a_lora_tell_that_paths_changed() -> None:
             while (await socket.receive()).type is WSMsgType.BINARY:
                 pass
             assert await browser.status("/demond/lora/choir/strength") == 404
+
+    browse(scene)
+
+
+def test_the_layers_of_a_mapping_are_in_the_tree_and_go_with_a_reload() -> None:
+    async def scene(browser: Browser) -> None:
+        layer = "/demond/layer/more"
+        assert (await browser.get(layer))["VALUE"] == [0]
+        browser.on.mapping.switch_layer("more", True)
+        assert (await browser.get(layer))["VALUE"] == [1]
+        browser.on.mapping._use(Mapping())
+        async with browser.socket() as socket:
+            await socket.send_bytes(encode("/demond/sync", 1))
+            await binary(socket)
+            browser.server.reloaded()
+            said = [(await socket.receive_json())["DATA"] for _ in range(2)]
+            assert said == ["/demond/layer", "/demond"]
+        assert await browser.status(layer) == 404
 
     browse(scene)
 

@@ -201,7 +201,7 @@ def test_a_dump_is_bracketed_and_changes_no_subscription() -> None:
         client.send(encode("/demond/dump"))
         everything = await client.dump()
         with_values = {t.address for t in TARGETS.values() if t.has_value and not t.entry.on_request}
-        assert set(everything) == with_values
+        assert set(everything) == with_values | {f"/demond/layer/{name}" for name in stage.mapping.layers}
         assert stage.server.publisher.count == 0
 
     on_stage(scene)

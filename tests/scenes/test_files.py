@@ -125,7 +125,7 @@ scenes:
         ("{from: nk2/solo1, to: scene/morph}", "takes the position of a fader"),
         ("{from: nk2/solo1, to: transport/tab}", "did you mean 'transport/tap'"),
         ("{from: nk2/solo1, to: scene/drop, value: 3}", "takes no value"),
-        ("{from: nk2/solo1, to: denoise, quantize: bar}", "quantize goes with a scene"),
+        ("{from: nk2/fader1, to: denoise, quantize: bar}", "quantize goes with a scene"),
     ],
 )
 def test_a_line_that_cannot_play_on_the_stage_is_refused(tmp_path: Path, line: str, words: str) -> None:

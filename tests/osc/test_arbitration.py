@@ -1,0 +1,146 @@
+"""Who has a knob: a hand, a DAW, a scene or an LFO. The last touch wins, and everybody is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from demond.mapping import PortIdentity
+from demond.mapping.touch import HOLD_NS
+from demond.osc.codec import Message, encode
+from tests.osc.surface import Stage, Surface, on_stage
+
+MINE = """demond: 1
+devices:
+  box: {match: {name: "box*"}, controls: {motor1: {cc: 0, kind: fader, follows: true}}}
+maps:
+  - {from: box/motor1, to: denoise}
+  - {from: "osc:/1/fader1", to: denoise}
+"""
+DENOISE = "/demond/knob/denoise"
+
+
+class Hand:
+    """A hand on the motor fader."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        stage.mapping.ports([PortIdentity("box:out")])
+
+    def move(self, value: int) -> None:
+        self._stage.mapping.midi("box:out", [bytes((0xB0, 0, value))], time.monotonic_ns())
+
+
+def play(folder: Path, scene: Callable[[Stage, Surface, Surface], Awaitable[None]]) -> None:
+    path = folder / "mine.yaml"
+    path.write_text(MINE)
+
+    async def run(stage: Stage) -> None:
+        await scene(stage, await stage.quiet(), await stage.quiet())
+
+    on_stage(run, files=[path])
+
+
+def test_a_hand_takes_a_knob_from_a_daw_that_streams_and_the_daw_is_told(tmp_path: Path) -> None:
+    async def scene(stage: Stage, daw: Surface, other: Surface) -> None:
+        hand = Hand(stage)
+        for value in (0.1, 0.2, 0.3):
+            assert await daw.ask(DENOISE, value) == []
+        hand.move(127)
+        assert stage.control.values["denoise"] == 1.0
+        assert await other.ask(f"{DENOISE}/source") == [Message(f"{DENOISE}/source", ("midi box/motor1",))]
+        assert await daw.ask(DENOISE, 0.4) == [Message(DENOISE, (1.0,))]
+        assert await daw.ask(f"{DENOISE}/norm", 0.4) == [Message(f"{DENOISE}/norm", (1.0,))]
+        assert stage.control.values["denoise"] == 1.0
+        last = stage.mapping.last
+        assert last is not None
+        assert (last.source, last.message) == (daw.name, f"{DENOISE}/norm")
+        assert last.outcome == "box/motor1 has denoise: it was touched last and is being moved"
+
+    play(tmp_path, scene)
+
+
+def test_a_daw_that_goes_on_has_the_knob_again_when_the_hand_has_rested(tmp_path: Path) -> None:
+    async def scene(stage: Stage, daw: Surface, other: Surface) -> None:
+        hand = Hand(stage)
+        await daw.ask(DENOISE, 0.1)
+        hand.move(127)
+        moved = time.monotonic_ns()
+        while (await daw.ask(DENOISE, 0.2)) != []:
+            assert time.monotonic_ns() - moved < 10 * HOLD_NS
+        assert time.monotonic_ns() - moved >= HOLD_NS
+        assert stage.control.values["denoise"] == stage.control.calls[-1][0]["denoise"]
+        assert round(stage.control.values["denoise"], 3) == 0.2
+
+    play(tmp_path, scene)
+
+
+def test_what_begins_anew_wins_at_once(tmp_path: Path) -> None:
+    async def scene(stage: Stage, daw: Surface, other: Surface) -> None:
+        hand = Hand(stage)
+        hand.move(10)
+        hand.move(127)
+        assert await other.ask(DENOISE, 0.5) == []
+        assert stage.control.values["denoise"] == 0.5
+        hand.move(120)
+        assert stage.control.values["denoise"] == 0.5
+        assert "has denoise" in str(stage.mapping.last)
+
+    play(tmp_path, scene)
+
+
+def test_a_reset_is_a_touch_at_once_and_a_nudge_is_not(tmp_path: Path) -> None:
+    async def scene(stage: Stage, daw: Surface, other: Surface) -> None:
+        hand = Hand(stage)
+        await daw.ask(DENOISE, 0.1)
+        hand.move(127)
+        assert await daw.ask(f"{DENOISE}/delta", -3) == []
+        assert stage.control.values["denoise"] == 1.0
+        assert await daw.ask(f"{DENOISE}/reset")
+        assert stage.control.values["denoise"] == 0.7
+
+    play(tmp_path, scene)
+
+
+def test_two_clients_that_stream_do_not_fight_message_by_message(tmp_path: Path) -> None:
+    async def scene(stage: Stage, daw: Surface, other: Surface) -> None:
+        await daw.ask(DENOISE, 0.1)
+        await other.ask(DENOISE, 0.9)
+        calls = len(stage.control.calls)
+        for i in range(20):
+            await daw.ask(DENOISE, 0.1 + i / 1000)
+        assert len(stage.control.calls) == calls
+        assert round(stage.control.values["denoise"], 3) == 0.9
+        daw.send(encode("/demond/subscribe", DENOISE, 0, 30.0, 60, "echo=never"))
+        await daw.dump()
+        assert await daw.ask(DENOISE, 0.2) == []
+
+    play(tmp_path, scene)
+
+
+def test_a_line_of_a_surface_counts_as_a_control_of_its_own(tmp_path: Path) -> None:
+    async def scene(stage: Stage, daw: Surface, tablet: Surface) -> None:
+        await daw.ask(DENOISE, 0.1)
+        await tablet.ask("/1/fader1", 0.8)
+        assert round(stage.control.values["denoise"], 3) == 0.8
+        [answer] = await daw.ask(DENOISE, 0.2)
+        assert round(float(str(answer.arguments[0])), 3) == 0.8
+
+    play(tmp_path, scene)
+
+
+def test_an_lfo_keeps_off_for_its_hold_time_and_a_scene_takes_the_knob(tmp_path: Path) -> None:
+    async def scene(stage: Stage, daw: Surface, other: Surface) -> None:
+        arbiter = stage.control.stage.arbiter
+        await daw.ask("/demond/knob/shift", 2.0)
+        assert arbiter.source("shift") == f"osc {daw.name}"
+        assert arbiter.held_until_ns("shift") > time.monotonic_ns() + 500_000_000
+        source = "/demond/knob/shift/source"
+        await other.subscribe(source)
+        await daw.ask("/demond/scene/store", "here")
+        await daw.ask("/demond/knob/shift", 2.5)
+        await daw.ask("/demond/scene/here")
+        assert await other.next() == Message(source, ("scene here",))
+
+    play(tmp_path, scene)

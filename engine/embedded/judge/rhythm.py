@@ -42,8 +42,8 @@ def obeys_tempo(flux: Tensor, bpm: float) -> bool:
 def onset_rate(audio: Tensor) -> Tensor:
     """Onsets a second of [B,2,N] -> [B]: peaks of the SuperFlux (Böck & Widmer, DAFx 2013), at any loudness.
 
-    A band that rises beside one that was loud already is a wavering tone, not an onset. The numbers were chosen on the
-    generator's own music, whose onsets are known: see `tests/engine/embedded/test_judge.py`.
+    A band that rises beside one that was loud already is a wavering tone, not an onset. The numbers were chosen on
+    the generator's own music, whose onsets are known: see `tests/engine/embedded/test_judge.py`.
     """
     level = audio.square().mean((-2, -1), keepdim=True).sqrt() + 1e-6
     mono = (audio * (_LEVEL / level)).mean(1)

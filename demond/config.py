@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, field_validator
 
 from demond import strict_yaml
+from demond.built_in import CLIPS
 from demond.knobs import UnknownKnobError
 from demond.session import (
     CURVE_LIMIT,
@@ -24,6 +25,7 @@ from demond.session import (
     LORA_STRENGTH,
     STEPS,
     STEPS_LIMIT,
+    NamedPrompt,
     Prompt,
     Seconds,
     Session,
@@ -167,8 +169,12 @@ def _prompt_of_text(prompt: object) -> object:
     return {"text": prompt} if isinstance(prompt, str) else prompt
 
 
-Said = Annotated[Prompt, BeforeValidator(_prompt_of_text)]
-"""A prompt, for which its text alone may stand."""
+def _plain_prompt(prompt: NamedPrompt | Prompt) -> Prompt:
+    return prompt.prompt if isinstance(prompt, NamedPrompt) else prompt
+
+
+Said = Annotated[NamedPrompt | Prompt, BeforeValidator(_prompt_of_text), AfterValidator(_plain_prompt)]
+"""A prompt, for which its text alone may stand, or the name of one inside."""
 
 
 class Engine(_Section):
@@ -182,7 +188,7 @@ class Engine(_Section):
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """CPU threads of a tick; none lets the engine choose."""
     source: Path | Silence | None = None
-    """A WAV or FLAC file to play with; none is the clip inside."""
+    """A WAV or FLAC file to play with, or the name of a clip inside, such as `lofi-75`; none is the first of them."""
     timbre: Path | None = None
     """A clip whose sound the music takes."""
     structure: Path | None = None
@@ -273,7 +279,7 @@ def load(path: Path | None) -> Config:
     base = path.resolve().parent
 
     def placed(named: Path) -> Path:
-        return base / named.expanduser()
+        return named if str(named) in CLIPS else base / named.expanduser()
 
     engine = config.engine
     files = {

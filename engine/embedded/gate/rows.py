@@ -142,8 +142,8 @@ def _described(player: Player, style: str, words: Sequence[str], number: int, se
 
 def _own_described(player: Player, style: str, words: Sequence[str], number: int, seeds: Sequence[int]) -> Tensor:
     """The same from the generator."""
-    descriptor = {"density": number} if words is DENSITY else {"brightness": number}
-    request = Request(style, _middle(style), **descriptor)
+    density, brightness = (number, None) if words is DENSITY else (None, number)
+    request = Request(style, _middle(style), density=density, brightness=brightness)
     pieces = [compose(request, FIRST_SEED + seed, SECONDS) for seed in seeds]
     return torch.cat([render([piece], SECONDS, player.device) for piece in pieces])
 

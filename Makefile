@@ -7,7 +7,8 @@
 #   make survival        the kill tests, each kill twenty times
 #   make fuzz            100,000 malformed messages and mappings
 #   make gate            judge the model inside by its gate, a quarter of an hour; ARGS='--requests 16' is quicker
-#   make bench-latency   what a knob costs; `bench-audio`: the audio process; `bench-control`: messages. ARGS as for `demond bench`
+#   make pictures        draw the spectrograms of docs/sounds.md anew
+#   make bench-latency   what a knob costs; `bench-audio`: the audio process; `bench-control`: messages; `bench-inside`: the model inside. ARGS as for `demond bench`
 #   make wheel           dist/demond-*.whl
 #   make install         /opt/demond and the systemd units; see systemd/install
 #   make clean           remove what the tests and builds left; `make distclean` also the environment
@@ -24,7 +25,7 @@ export PYTHON
 export JACK_NO_START_SERVER := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: run test gate check check-format check-lint check-types check-imports format survival fuzz bench-latency bench-audio bench-control wheel install clean distclean setup-run setup-test
+.PHONY: run test gate pictures check check-format check-lint check-types check-imports format survival fuzz bench-latency bench-audio bench-control bench-inside wheel install clean distclean setup-run setup-test
 
 setup-run setup-test: setup-%:
 	@.ci/setup $*
@@ -63,7 +64,10 @@ fuzz: setup-test
 gate: setup-test
 	$(BIN)/python -m engine.embedded.gate $(ARGS)
 
-bench-latency bench-audio bench-control: bench-%: setup-test
+pictures: setup-test
+	$(BIN)/python -m demond.render.pictures
+
+bench-latency bench-audio bench-control bench-inside: bench-%: setup-test
 	$(BIN)/demond bench $* $(ARGS)
 
 wheel: setup-run

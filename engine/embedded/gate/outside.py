@@ -18,7 +18,6 @@ from engine.embedded.judge import fidelity, harmony, rhythm
 from engine.embedded.judge.spectra import magnitudes, mel_filters
 from engine.embedded.music.foreign import HELD_OUT, TRAINING, foreign
 
-SECONDS = 6.0
 FAMILIES = TRAINING | HELD_OUT
 _TONAL = ("strings", "metal", "damaged")
 """Families with pitches that stay, so that harmony can be compared."""
@@ -41,10 +40,10 @@ class Returned:
     """The mean of each family's clips."""
 
 
-def returned(player: Player, clips: int = 3) -> Returned:
+def returned(player: Player, clips: int = 3, seconds: float = 6.0) -> Returned:
     """Encodes and decodes `clips` (2 or more) clips of every family."""
     seeds = range(FIRST_SEED, FIRST_SEED + clips)
-    originals = {name: torch.stack([foreign(name, s, SECONDS, player.device) for s in seeds]) for name in FAMILIES}
+    originals = {name: torch.stack([foreign(name, s, seconds, player.device) for s in seeds]) for name in FAMILIES}
     copies = {name: player.decode(player.encode(x)) for name, x in originals.items()}
     timed = [(copies[name], originals[name]) for name in FAMILIES if name != "noise"]
     own_rhythm, other_rhythm = _agreement(timed, rhythm.onsets, rhythm.onset_agreement)

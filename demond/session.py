@@ -121,7 +121,7 @@ class NamedPrompt(Prompt):
     prompt has.
     """
 
-    named: Annotated[str, AfterValidator(_known_prompt)]
+    named: Annotated[str, AfterValidator(_known_prompt), Field(json_schema_extra={"enum": list(built_in.PROMPTS)})]
 
     @model_validator(mode="after")
     def _one_text(self) -> Self:

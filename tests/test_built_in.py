@@ -13,6 +13,7 @@ from demond.cli import app
 from demond.config import Engine, load
 from demond.control import RefusedError
 from demond.engine_session import _clip
+from demond.mapping.json_schema import json_schema
 from demond.mapping.loader import load_mapping
 from demond.roots import Roots
 from demond.session import Prompt, Session, SetCheckpoint, SetPrompt, SetSource, SetStructure, SetTarget, SetTimbre
@@ -72,6 +73,11 @@ def test_a_scene_names_them_too(tmp_path: Path) -> None:
         SetPrompt(slot="b", prompt=Prompt(text="attic")),
         SetSource(path="trap-150"),
     )
+
+
+def test_an_editor_is_told_the_names() -> None:
+    schema = json_schema("mapping")["$defs"]["NamedPrompt"]["properties"]["named"]
+    assert schema["enum"] == list(built_in.PROMPTS)
 
 
 @pytest.mark.parametrize("kind", CLIPS)

@@ -47,7 +47,7 @@ def test_the_onsets_counted_are_those_of_the_score_in_every_style() -> None:
     counted, written, seconds = [], [], 8.0
     for style in (name for name, idiom in STYLES.items() if idiom.kick.strip(".")):
         bpm = sum(STYLES[style].bpm) / 2
-        for density in range(3):
+        for density in (0, 2):
             piece = compose(Request(style, bpm, density=density, energy=1, space=0), 70, seconds)
             counted.append(float(rhythm.onset_rate(render([piece], seconds))))
             written.append(piece.score.on.any(0).sum() / seconds)

@@ -236,7 +236,7 @@ class Trainer:
 
 
 def table(vae: StftVae, device: torch.device, clips: int, seconds: float) -> str:
-    """Means over `clips` held-out clips of every style and every family of outside sounds, `seconds` each, as text."""
+    """Means over `clips` held-out clips of every style and family of outside sounds, `seconds` each, as text."""
     rows: dict[str, list[Fidelity]] = {}
     for name in STYLES:
         pieces = [compose(Request(style=name), _HELD_OUT_SEED + i, seconds) for i in range(clips)]

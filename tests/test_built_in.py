@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from demond import built_in
 from demond.cli import app
+from demond.commands.session import _clips, _prompts
 from demond.config import Engine, load
 from demond.control import RefusedError
 from demond.engine_session import _clip
@@ -113,6 +114,16 @@ def test_the_command_line_lists_them_without_a_daemon() -> None:
     ):
         refused = runner.invoke(app, arguments)
         assert (refused.exit_code, words in refused.output) == (2, True)
+
+
+def test_the_shell_completes_names_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loops").mkdir()
+    (tmp_path / "loops/one.wav").touch()
+    assert _clips("lo") == ["lofi-75", "loops"]
+    assert _clips("loops/") == ["loops/one.wav"]
+    assert _clips("") == [*built_in.CLIPS, "loops"]
+    assert _prompts("c") == ["cloud", "cellar"]
 
 
 def test_a_name_is_a_default_of_nobody() -> None:

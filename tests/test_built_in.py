@@ -122,6 +122,7 @@ def test_the_shell_completes_names_and_files(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "loops/one.wav").touch()
     assert _clips("lo") == ["lofi-75", "loops"]
     assert _clips("loops/") == ["loops/one.wav"]
+    assert _clips("**[") == []
     assert _clips("") == [*built_in.CLIPS, "loops"]
     assert _prompts("c") == ["cloud", "cellar"]
 

@@ -6,6 +6,7 @@ it, or says why it was refused.
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Annotated
 
@@ -26,11 +27,8 @@ Nothing = Annotated[bool, typer.Option("--none", help="Take it away again.")]
 
 def _clips(incomplete: str) -> list[str]:
     """The loops inside and the files here that begin so."""
-    files = (
-        Path(incomplete).parent.glob(f"{Path(incomplete).name}*")
-        if incomplete[-1:] != "/"
-        else Path(incomplete).glob("*")
-    )
+    folder, _, name = incomplete.rpartition("/")
+    files = sorted(Path(f"{folder}/" if "/" in incomplete else ".").glob(f"{glob.escape(name)}*"))
     return [*(name for name in CLIPS if name.startswith(incomplete)), *(str(file) for file in files)]
 
 

@@ -56,11 +56,11 @@ class Row:
 
 
 def _at_least(measure: str, value: float, least: float, beside: float | None = None) -> Row:
-    return _row(measure, value, f">= {least:g}", value >= least, beside)
+    return _row(measure, value, f">= {least:.3g}", value >= least, beside)
 
 
 def _at_most(measure: str, value: float, most: float, beside: float | None = None) -> Row:
-    return _row(measure, value, f"<= {most:g}", value <= most, beside)
+    return _row(measure, value, f"<= {most:.3g}", value <= most, beside)
 
 
 def _row(measure: str, value: float, gate: str, passed: bool | None, beside: float | None = None) -> Row:
@@ -116,7 +116,10 @@ def strength_rows(player: Player, source: Tensor, asked: Sequence[Asked], probe:
 
 
 def knob_rows(player: Player, seeds: Sequence[int]) -> Iterator[Row]:
-    """Words of density and brightness, in every style with drums; in brackets the generator's own music."""
+    """Words of density and brightness, in every style with drums; in brackets the generator's own music.
+
+    The reach is how far the first word is from the last one, over how far it is in the generator's music.
+    """
     for title, words, measure in (
         ("density to onsets a second", DENSITY, rhythm.onset_rate),
         ("brightness to centroid", BRIGHTNESS, _centroid),
@@ -133,7 +136,7 @@ def knob_rows(player: Player, seeds: Sequence[int]) -> Iterator[Row]:
         rank, own_rank = float(np.mean(ranks)), float(np.mean(own_ranks))
         yield _at_least(f"{title}: rank correlation, mean of styles", rank, 0.8, own_rank)
         lowest, mean = min(reach), float(np.mean(reach))
-        yield _row(f"{title}: reach over the generator's (the least of a style)", mean, "", None, lowest)
+        yield _row(f"{title}: reach (least of a style)", mean, "", None, lowest)
 
 
 def _described(player: Player, style: str, words: Sequence[str], number: int, seeds: Sequence[int]) -> Tensor:
@@ -182,7 +185,7 @@ def outside_rows(found: Returned) -> Iterator[Row]:
     for name, each in found.families.items():
         met = " (never met)" if name in HELD_OUT else ""
         got = f"{each.mel:.2f}, {each.stft:.2f}, {each.sdr:.1f}, {each.high:.1f}"
-        yield Row(f"own files: {name}{met}: mel, STFT, SI-SDR dB, dB over 5 kHz", got, "", None, asdict(each))
+        yield Row(f"own files: {name}{met}: mel, STFT, SDR, over 5 kHz, dB", got, "", None, asdict(each))
 
 
 def speed_rows(player: Player) -> Iterator[Row]:

@@ -43,7 +43,7 @@ def test_onsets_are_counted() -> None:
 
 
 def test_the_onsets_counted_are_those_of_the_score_in_every_style() -> None:
-    """Crackle in a sparse piece and wavering chords are not onsets."""
+    """Ripples that belong to no note are not counted, however sparse the piece is."""
     counted, written, seconds = [], [], 8.0
     for style in (name for name, idiom in STYLES.items() if idiom.kick.strip(".")):
         bpm = sum(STYLES[style].bpm) / 2

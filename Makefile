@@ -7,7 +7,8 @@
 #   make survival        the kill tests, each kill twenty times
 #   make fuzz            100,000 malformed messages and mappings
 #   make gate            judge the model inside by its gate, a quarter of an hour; ARGS='--requests 16' is quicker
-#   make bench-latency   what a knob costs; `bench-engine`: a tick; `bench-audio`: the audio process; `bench-control`: messages;
+#   make pictures        draw the spectrograms of docs/sounds.md anew
+#   make bench-latency   what a knob costs; `bench-engine`: a tick; `bench-audio`: the audio process; `bench-control`: messages; `bench-inside`: the model inside;
 #                        `bench-advise`: which depth suits; `bench-model`: predicted against measured. ARGS as for `demond bench`
 #   make bench-quick     two minutes of the first two, into bench-reports/
 #   make wheel           dist/demond-*.whl
@@ -26,9 +27,9 @@ export PYTHON
 export JACK_NO_START_SERVER := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-BENCHES := $(addprefix bench-,latency engine control audio advise model)
+BENCHES := $(addprefix bench-,latency engine control audio advise model inside)
 
-.PHONY: run test gate check check-format check-lint check-types check-imports format survival fuzz $(BENCHES) bench-quick wheel install clean distclean setup-run setup-test
+.PHONY: run test gate pictures check check-format check-lint check-types check-imports format survival fuzz $(BENCHES) bench-quick wheel install clean distclean setup-run setup-test
 
 setup-run setup-test: setup-%:
 	@.ci/setup $*
@@ -66,6 +67,9 @@ fuzz: setup-test
 
 gate: setup-test
 	$(BIN)/python -m engine.embedded.gate $(ARGS)
+
+pictures: setup-test
+	$(BIN)/python -m demond.render.pictures
 
 $(BENCHES): bench-%: setup-test
 	$(BIN)/demond bench $* $(ARGS)

@@ -120,6 +120,12 @@ def bench_audio(context: typer.Context) -> None:
     become("demond.bench.audio", context.args)
 
 
+@bench.command("inside", context_settings=PROGRAM, add_help_option=False)
+def bench_inside(context: typer.Context) -> None:
+    """Decoding, ticks and the first sound of the model inside, against what is promised of two cores."""
+    become("demond.bench.inside", context.args)
+
+
 def main() -> None:
     """The `demond` command."""
     try:

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from demond import strict_yaml
+from demond.built_in import CLIPS
 from demond.knobs import UnknownKnobError
 from demond.messages import Backend
 from demond.scenes.follower import FASTEST_BPM, SLOWEST_BPM
@@ -36,6 +37,7 @@ from demond.session import (
     STEPS,
     STEPS_LIMIT,
     Depth,
+    NamedPrompt,
     Prompt,
     Seconds,
     Session,
@@ -179,8 +181,16 @@ def _prompt_of_text(prompt: object) -> object:
     return {"text": prompt} if isinstance(prompt, str) else prompt
 
 
-Said = Annotated[Prompt, BeforeValidator(_prompt_of_text, json_schema_input_type=str | Prompt)]
-"""A prompt, for which its text alone may stand."""
+def _plain_prompt(prompt: NamedPrompt | Prompt) -> Prompt:
+    return prompt.prompt if isinstance(prompt, NamedPrompt) else prompt
+
+
+Said = Annotated[
+    NamedPrompt | Prompt,
+    BeforeValidator(_prompt_of_text, json_schema_input_type=str | NamedPrompt | Prompt),
+    AfterValidator(_plain_prompt),
+]
+"""A prompt, for which its text alone may stand, or the name of one inside."""
 
 
 class Engine(_Section):
@@ -201,7 +211,7 @@ class Engine(_Section):
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """CPU threads of a tick; none lets the engine choose."""
     source: Path | Silence | None = None
-    """A WAV or FLAC file to play with; none is the clip inside."""
+    """A WAV or FLAC file to play with, or the name of a clip inside, such as `lofi-75`; none is the first of them."""
     timbre: Path | None = None
     """A clip whose sound the music takes."""
     structure: Path | None = None
@@ -314,7 +324,7 @@ def load(path: Path | None) -> Config:
     base = path.resolve().parent
 
     def placed(named: Path) -> Path:
-        return base / named.expanduser()
+        return named if str(named) in CLIPS else base / named.expanduser()
 
     engine = config.engine
     files = {

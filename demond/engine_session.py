@@ -28,6 +28,7 @@ from demond.session import (
     Setting,
 )
 from demond.shm import SharedMemoryError
+from engine import embedded
 
 REFUSALS = (
     ValueError,
@@ -83,9 +84,9 @@ def open_session(
         prompt_a=_prompt(asked.prompt("a")),
         prompt_b=_prompt(asked.prompt("b")),
         negative=_prompt(asked.prompt("negative")),
-        timbre=_path(asked.path("timbre")),
-        structure=_path(asked.path("structure")),
-        target=_path(asked.path("target")),
+        timbre=_clip(asked.path("timbre")),
+        structure=_clip(asked.path("structure")),
+        target=_clip(asked.path("target")),
         loras=[
             (Path(each.path), each.strength)
             for each in asked.loras.values()
@@ -127,11 +128,11 @@ def _asked(session: engine.Session, setting: Setting) -> Future[str]:
         case SetSource():
             return session.request_source(_source(setting))
         case SetTimbre():
-            return session.request_timbre(_path(setting.path))
+            return session.request_timbre(_clip(setting.path))
         case SetStructure():
-            return session.request_structure(_path(setting.path))
+            return session.request_structure(_clip(setting.path))
         case SetTarget():
-            return session.request_target(_path(setting.path))
+            return session.request_target(_clip(setting.path))
         case SetCheckpoint():
             return session.request_checkpoint(_path(setting.path))
         case SetSteps():
@@ -149,8 +150,13 @@ def _path(path: str | None) -> Path | None:
     return None if path is None else Path(path)
 
 
+def _clip(path: str | None) -> Path | None:
+    """The file of a clip; a loop inside may be named instead."""
+    return embedded.CLIPS.get(path or "") or _path(path)
+
+
 def _source(source: SetSource) -> Path | engine.Silence | None:
-    return _path(source.path) if source.silence is None else engine.Silence(source.silence)
+    return _clip(source.path) if source.silence is None else engine.Silence(source.silence)
 
 
 def _prompt(prompt: Prompt) -> engine.Prompt:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from demond.knobs import KNOBS
 from demond.osc.table import REPLIES, TABLE
+from demond.sounds import COVERS, SOURCES, section
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
@@ -69,6 +70,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "addresses": addresses,
     "osc addresses": osc_addresses,
     "osc replies": osc_replies,
+    "sounds inside": lambda: section(SOURCES),
+    "sounds of the prompts": lambda: section(COVERS),
 }
 
 ROOT = Path(__file__).parent.parent

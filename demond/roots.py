@@ -6,12 +6,13 @@ is judged, and a path outside is refused in the same words whether it exists or 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+from demond.built_in import CLIPS
 from demond.config import Config
 from demond.control import RefusedError
+from demond.knobs import did_you_mean
 from demond.session import Session, SetLora, Setting
 
 _LISTED = 2_000
@@ -34,12 +35,12 @@ class Roots:
         if config.roots is not None:
             return cls(config.roots, engine.lora_folder)
         files = (engine.source, engine.timbre, engine.structure, engine.target, *(lora.file for lora in engine.loras))
-        folders = [file.absolute().parent for file in files if isinstance(file, Path)]
+        folders = [file.absolute().parent for file in files if isinstance(file, Path) and str(file) not in CLIPS]
         checkpoint = [engine.checkpoint] if engine.checkpoint else []
         return cls([*folders, *checkpoint, Path.home() / "Music"], engine.lora_folder)
 
-    def find(self, named: str) -> Path:
-        """The file or folder `named`, with links followed.
+    def find(self, named: str, known: Iterable[str] = ()) -> Path:
+        """The file or folder `named`, with links followed; `known` names may have been meant instead.
 
         Raises `RefusedError`: 403 for one outside, 404 with the nearest name for one that is not there.
         """
@@ -56,12 +57,14 @@ class Roots:
             raise RefusedError(400, "bad_args", f"{_shown(named)} is not the name of a file") from None
         if found is not None:
             return found
+        if not allowed and (meant := did_you_mean(named[:200], known)):
+            raise RefusedError(404, "unknown_file", f"there is no {_shown(named)}{meant}")
         if not allowed:
             where = ", ".join(map(str, self.folders)) or "nowhere"
             raise RefusedError(
                 403, "denied", f"{_shown(named)} is outside of the folders that may be read from: {where}"
             )
-        raise RefusedError(404, "unknown_file", f"there is no {_shown(named)}{_nearest(allowed)}")
+        raise RefusedError(404, "unknown_file", f"there is no {_shown(named)}{_nearest(allowed, known)}")
 
     def admitted(self, setting: Setting, session: Session) -> Setting:
         """`setting` with its paths as they are found, and with the file of a LoRA that was only named.
@@ -73,7 +76,11 @@ class Roots:
             if loaded is not None:
                 return setting.model_copy(update={"path": loaded.path})
             setting = setting.model_copy(update={"path": self._lora(setting.name, session)})
-        found = {name: str(self.find(path)) for name in setting.paths if (path := getattr(setting, name)) is not None}
+        given = {name: path for name in setting.paths if (path := getattr(setting, name)) is not None}
+        found = {
+            name: path if path in setting.names else str(self.find(path, setting.names))
+            for name, path in given.items()
+        }
         if loaded is not None and loaded.path != found["path"]:
             words = f"another LoRA called {loaded.name} is on, from {loaded.path}; take it off first"
             raise RefusedError(409, "busy", words)
@@ -86,9 +93,9 @@ class Roots:
                     return str(file)
         known = [*session.loras, *(each.stem for each in _listed(self._lora_folder))]
         where = f", nor in {self._lora_folder}" if self._lora_folder else ""
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise RefusedError(404, "unknown_lora", f"no LoRA called {name!r} is loaded{where}{hint}")
+        raise RefusedError(
+            404, "unknown_lora", f"no LoRA called {name!r} is loaded{where}{did_you_mean(name, known)}"
+        )
 
     def _is_inside(self, path: Path) -> bool:
         return any(path.is_relative_to(root) for root in self.folders)
@@ -103,10 +110,9 @@ def _listed(folder: Path | None) -> list[Path]:
         return []
 
 
-def _nearest(places: list[Path]) -> str:
+def _nearest(places: list[Path], known: Iterable[str]) -> str:
     names = [other.name for place in places for other in _listed(place.parent)]
-    near = difflib.get_close_matches(places[0].name, names, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return did_you_mean(places[0].name, [*names, *known])
 
 
 def _shown(named: str) -> str:

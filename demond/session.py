@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
+from demond import built_in
 from demond.knobs import CURVES, INDEX, KNOBS, KnobValueError, UnknownKnobError, did_you_mean
 
 TEXT_LIMIT = 4_096
@@ -65,6 +66,11 @@ def _time_signature(text: str) -> str:
     return text
 
 
+def _known_prompt(name: str) -> str:
+    built_in.prompt_text(name)
+    return name
+
+
 def _curve_name(name: str) -> str:
     try:
         curve_range(name)
@@ -83,6 +89,8 @@ class _Setting(_Model):
     type: str
     paths: ClassVar[tuple[str, ...]] = ()
     """Names of the fields that are paths of files or folders."""
+    names: ClassVar[Collection[str]] = ()
+    """What may stand for a path: loops inside."""
 
     @property
     def key(self) -> str:
@@ -92,7 +100,8 @@ class _Setting(_Model):
     @property
     def files(self) -> tuple[str, ...]:
         """The files and folders that it needs."""
-        return tuple(path for name in self.paths if (path := getattr(self, name)) is not None)
+        given = (getattr(self, name) for name in self.paths)
+        return tuple(path for path in given if path is not None and path not in self.names)
 
     @property
     def is_default(self) -> bool:
@@ -116,6 +125,26 @@ class Prompt(_Model):
     """Such as `a minor`."""
     time_signature: Annotated[str, AfterValidator(_time_signature)] | None = None
     """Such as `4/4`."""
+
+
+class NamedPrompt(Prompt):
+    """A prompt whose text is one of those inside, as files write it: `{named: neon}`. Beside it stands what else a
+    prompt has.
+    """
+
+    named: Annotated[str, AfterValidator(_known_prompt), Field(json_schema_extra={"enum": list(built_in.PROMPTS)})]
+
+    @model_validator(mode="after")
+    def _one_text(self) -> Self:
+        if self.text:
+            raise ValueError("a prompt has a text or the name of one, not both")
+        return self
+
+    @property
+    def prompt(self) -> Prompt:
+        """With the text instead of its name."""
+        text = built_in.prompt_text(self.named)
+        return Prompt.model_validate({**self.model_dump(exclude={"named"}), "text": text})
 
 
 class SetPrompt(_Setting):
@@ -155,12 +184,13 @@ class SetCurve(_Setting):
 
 
 class SetSource(_Setting):
-    """The loop that the music starts from: a file, silence (the music is made from the prompt alone), or neither
-    for the clip inside.
+    """The loop that the music starts from: a file or the name of a clip inside, silence (the music is made from the
+    prompt alone), or neither for the first clip inside.
     """
 
     type: Literal["source"] = "source"
     paths: ClassVar[tuple[str, ...]] = ("path",)
+    names: ClassVar[Collection[str]] = built_in.CLIPS
     path: str | None = None
     silence: Seconds | None = None
     """Seconds; wins over `path`."""
@@ -181,19 +211,23 @@ class _SetPath(_Setting):
         return self.path is None
 
 
-class SetTimbre(_SetPath):
-    """A clip whose sound the music takes; none takes nobody's."""
+class _SetClip(_SetPath):
+    names: ClassVar[Collection[str]] = built_in.CLIPS
+
+
+class SetTimbre(_SetClip):
+    """A clip whose sound the music takes, a file or one inside; none takes nobody's."""
 
     type: Literal["timbre"] = "timbre"
 
 
-class SetStructure(_SetPath):
+class SetStructure(_SetClip):
     """A clip whose rhythm and harmony the music follows; none follows the source."""
 
     type: Literal["structure"] = "structure"
 
 
-class SetTarget(_SetPath):
+class SetTarget(_SetClip):
     """A clip that `source_lock` draws to; none draws to the source."""
 
     type: Literal["target"] = "target"

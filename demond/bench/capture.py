@@ -21,8 +21,8 @@ _CYCLES = 1 << 17
 class Capture:
     """Frames are numbered as they were received; `frame_time` relates them to the server's clock."""
 
-    def __init__(self, server: str | None, sources: tuple[str, str], name: str = "demond-bench") -> None:
-        """Connects to `sources`. Raises `jack.JackError` when there is no such server or port."""
+    def __init__(self, server: str | None, sources: tuple[str, str] | None, name: str = "demond-bench") -> None:
+        """Connects to `sources`, if any. Raises `jack.JackError` when there is no such server or port."""
         self._client = jack.Client(name, servername=server, no_start_server=True)
         self._sources = sources
         self._audio = np.zeros((2, _FRAMES), np.float32)
@@ -40,7 +40,7 @@ class Capture:
         gc.collect()
         gc.disable()
         self._client.activate()
-        for source, port in zip(self._sources, self._ports, strict=True):
+        for source, port in zip(self._sources or (), self._ports, strict=self._sources is not None):
             self._client.connect(source, port)
         return self
 
@@ -60,6 +60,11 @@ class Capture:
         self._times[self._cycles % _CYCLES] = self._client.last_frame_time
         self._cycles += 1
         self.frames += frames
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of its ports, for others to connect."""
+        return tuple(port.name for port in self._ports)
 
     @property
     def now(self) -> int:

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from demond import config as settings
+from demond.built_in import CLIPS
 from demond.commands import err, give_up
+from demond.knobs import did_you_mean
 from demond.messages import Backend
 from demond.strict_yaml import YamlError
 
@@ -18,7 +20,9 @@ from demond.strict_yaml import YamlError
 def run(
     config: Annotated[Path | None, typer.Option(help="A settings file; see the README for its keys.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="A model folder; without it, the model inside.")] = None,
-    source: Annotated[Path | None, typer.Option(help="A WAV or FLAC loop; without it, the clip inside.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="A WAV or FLAC loop, or one inside such as lofi-75; else the first of these.")
+    ] = None,
     prompt_a: Annotated[str | None, typer.Option(help="What the music should be.")] = None,
     prompt_b: Annotated[str | None, typer.Option(help="What the knob prompt_blend crosses over to.")] = None,
     root: Annotated[
@@ -67,7 +71,7 @@ def run(
         "midi": {"backend": midi},
         "engine": {
             "checkpoint": checkpoint and checkpoint.absolute(),
-            "source": source and source.absolute(),
+            "source": source and (Path(source) if source in CLIPS else Path(source).absolute()),
             "prompt_a": prompt_a,
             "prompt_b": prompt_b,
             "device": device,
@@ -119,11 +123,14 @@ def _settings(path: Path | None, choices: dict[str, dict[str, Any]], whole: dict
 
 def _look_at(source: object) -> None:
     """Ends the command if a source cannot be read: sooner than the engine would, which loads its model first."""
-    if not isinstance(source, Path):
+    if not isinstance(source, Path) or str(source) in CLIPS:
         return
     import soundfile
 
     try:
         soundfile.info(str(source))
     except (soundfile.LibsndfileError, OSError) as error:
-        give_up(f"{source} cannot be read as audio ({error}). Give a WAV or FLAC file.", 2)
+        give_up(
+            f"{source} cannot be read as audio ({error}). Give a WAV or FLAC file{did_you_mean(source.name, CLIPS)}.",
+            2,
+        )

@@ -6,11 +6,14 @@ it, or says why it was refused.
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from demond import built_in
+from demond.built_in import CLIPS, PROMPTS, UnknownNameError, prompt_text
 from demond.client import ChangeRefusedError, Client
 from demond.commands import HOST, PORT, Host, Json, Port, from_daemon, give_up, out, print_json
 from demond.knobs import CURVES, UnknownKnobError, read_number
@@ -20,7 +23,26 @@ from demond.osc.settings import OFF
 from demond.session import AUTO, CURVE_LIMIT, SLOTS, curve_range
 
 Nothing = Annotated[bool, typer.Option("--none", help="Take it away again.")]
-File = Annotated[str | None, typer.Argument(help="A file; without it, the present one is told.")]
+
+
+def _clips(incomplete: str) -> list[str]:
+    """The loops inside and the files here that begin so."""
+    folder, _, name = incomplete.rpartition("/")
+    files = sorted(Path(f"{folder}/" if "/" in incomplete else ".").glob(f"{glob.escape(name)}*"))
+    return [*(name for name in CLIPS if name.startswith(incomplete)), *(str(file) for file in files)]
+
+
+def _prompts(incomplete: str) -> list[str]:
+    return [name for name in PROMPTS if name.startswith(incomplete)]
+
+
+File = Annotated[
+    str | None,
+    typer.Argument(
+        help="A file, or a loop inside such as lofi-75; without it, the present one is told.", autocompletion=_clips
+    ),
+]
+Inside = Annotated[bool, typer.Option("--list", help="List those inside; needs no daemon.")]
 
 
 def _slots(incomplete: str) -> list[str]:
@@ -41,14 +63,28 @@ def prompt(
     bpm: Annotated[float | None, typer.Option(help="Tempo; 0 leaves it to the text.")] = None,
     key: Annotated[str | None, typer.Option(help="Such as 'a minor'.")] = None,
     time_signature: Annotated[str | None, typer.Option(help="Such as 3/4.")] = None,
+    named: Annotated[
+        str | None, typer.Option(help="A text inside, by its name, such as neon.", autocompletion=_prompts)
+    ] = None,
+    inside: Inside = False,
     host: Host = HOST,
     port: Port = PORT,
     as_json: Json = False,
 ) -> None:
-    """Say what the music should be: `demond prompt a "house, bright" --bpm 124`."""
+    """Say what the music should be: `demond prompt a "house, bright" --bpm 124`, `demond prompt a --named neon`."""
+    if inside:
+        _print(dict(PROMPTS), as_json)
+        return
     if slot is not None and slot not in SLOTS:
         give_up(f"there are prompts a, b and negative, not {slot!r}", 2)
     given = dict(zip(("text", *FIELDS), (text, lyrics, language, bpm, key, time_signature), strict=True))
+    if named is not None:
+        if text is not None:
+            give_up("a prompt has a text or the name of one, not both", 2)
+        try:
+            given["text"] = prompt_text(named)
+        except UnknownNameError as error:
+            give_up(error, 2)
     messages = [
         (f"/demond/prompt/{slot}/{field}", (value,))
         for field, value in given.items()
@@ -71,12 +107,16 @@ def prompt(
 def source(
     file: File = None,
     silence: Annotated[float | None, typer.Option(help="Seconds of silence: music from the prompt alone.")] = None,
-    none: Annotated[bool, typer.Option("--none", help="The clip inside.")] = False,
+    none: Annotated[bool, typer.Option("--none", help="The first loop inside.")] = False,
+    inside: Inside = False,
     host: Host = HOST,
     port: Port = PORT,
     as_json: Json = False,
 ) -> None:
-    """Play another loop: `demond source loops/one.wav`, `demond source --silence 30`."""
+    """Play another loop: `demond source lofi-75`, `demond source loops/one.wav`, `demond source --silence 30`."""
+    if inside:
+        _print(dict(built_in.told()["sources"]), as_json)
+        return
     client = Client(host, port)
     if silence is not None:
         _change(client, as_json, ("/demond/source/silence", (silence,)))
@@ -229,8 +269,12 @@ def _path(client: Client, address: str, file: str | None, none: bool, as_json: b
 
 
 def _named(file: str) -> str:
-    """A file that is here by its whole path; any other as it was typed, for the daemon to look up below its roots."""
+    """A file that is here by its whole path; any other as it was typed, for the daemon to look up below its roots,
+    or to know for the name of a loop inside.
+    """
     path = Path(file).expanduser()
+    if file in CLIPS:
+        return file
     return str(path.absolute()) if path.exists() else file
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from demond import built_in
 from demond.control import Control, Origin, Outcome, RefusedError
 from demond.knobs import KNOBS, Form, Knob, KnobValueError, UnknownKnobError
 from demond.osc import settings
@@ -322,6 +323,9 @@ class Batch:
         for knob in KNOBS:
             self._later(self._tell, TARGETS[f"/demond/knob/{knob.name}"])
 
+    def _built_in(self, target: Target, arguments: Arguments) -> None:
+        self._later(self._send, f"{target.address}.reply", json.dumps(built_in.told()))
+
     def _status(self, target: Target, arguments: Arguments) -> None:
         self._later(self._tell_status, target)
 
@@ -364,6 +368,7 @@ _TAKE: dict[Verb, Callable[[Batch, Target, Arguments], None]] = {
     Verb.SETTING: Batch._setting,
     Verb.LIST_LORAS: Batch._list_loras,
     Verb.LIST_KNOBS: Batch._list,
+    Verb.BUILT_IN: Batch._built_in,
     Verb.STATUS: Batch._status,
     Verb.TRACE: Batch._trace,
     Verb.MESSAGES: Batch._messages,

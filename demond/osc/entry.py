@@ -26,6 +26,7 @@ class Verb(Enum):
     SETTING = "setting"
     LIST_LORAS = "list_loras"
     LIST_KNOBS = "list_knobs"
+    BUILT_IN = "built_in"
     STATUS = "status"
     TRACE = "trace"
     MESSAGES = "messages"

@@ -21,6 +21,8 @@ from demond.session import SLOTS
 
 FIELDS = ("lyrics", "language", "bpm", "key", "time_signature")
 """What a prompt has besides its text."""
+NAMED = "named"
+"""Where the name of a text inside is taken."""
 _PLACES: dict[str, tuple[str, ...]] = {
     "{slot}": SLOTS,
     "{fields}": ("a", "b"),

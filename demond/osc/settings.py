@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pydantic import ValidationError
 
 from demond import _validation_words as words
+from demond.built_in import UnknownNameError, prompt_name, prompt_text
 from demond.knobs import KnobValueError
 from demond.osc.codec import Argument, OscError
-from demond.osc.namespace import Target, number, whole
+from demond.osc.namespace import NAMED, Target, number, whole
 from demond.session import (
     AUTO,
     CURVE_LIMIT,
@@ -53,6 +54,8 @@ def told(target: Target, session: Session) -> Arguments:
     """What `target` answers when it is asked."""
     match target.parts:
         case ("prompt", slot, field):
+            if field == NAMED:
+                return (prompt_name(session.prompt(slot).text),)
             value = getattr(session.prompt(slot), field)
             return ((0.0 if field == "bpm" else "") if value is None else value,)
         case ("curve", name):
@@ -114,6 +117,8 @@ def _prompt(target: Target, slot: str, field: str, arguments: Arguments, session
     value: object = _one(target.address, arguments)
     if field == "bpm" and value != "":
         value = number(target.address, arguments[0]) or None
+    elif field == NAMED:
+        field, value = "text", prompt_text(_text(target.address, arguments[0], "the name of a prompt"))
     else:
         value = _text(target.address, arguments[0], "a text")
         if field not in ("text", "lyrics") and not value:
@@ -138,6 +143,8 @@ def _in_words(address: str) -> Iterator[None]:
     except ValidationError as error:
         said = words.explain(error, SetPrompt, {})
         raise OscError(400, "bad_args", address, "; ".join(each.message for each in said)) from None
+    except UnknownNameError as error:
+        raise OscError(404, "unknown_prompt", address, str(error)) from None
     except KnobValueError as error:
         raise OscError(400, "bad_args", address, str(error)) from None
 

@@ -6,6 +6,7 @@ OSCQuery's tree and the reference pages.
 
 from __future__ import annotations
 
+from demond.built_in import PROMPTS
 from demond.osc.access import Role
 from demond.osc.entry import NUMBER, SLOW, TRIGGER, Entry, Reply, Use, Verb
 from demond.osc.mapping_table import LEARNED, MAPPING
@@ -75,6 +76,13 @@ TABLE: tuple[Entry, ...] = (
         *SLOW,
     ),
     Entry(
+        "/demond/prompt/{fields}/named",
+        Verb.SETTING,
+        f"s {', '.join(PROMPTS)}; none asks",
+        "Gives prompt a or b a text inside, by its name; empty when asked for a text of one's own",
+        *SLOW,
+    ),
+    Entry(
         "/demond/prompt/{fields}/{field}",
         Verb.SETTING,
         "s, and for bpm a number; an empty text or 0 hands back to the text; none asks",
@@ -98,8 +106,8 @@ TABLE: tuple[Entry, ...] = (
     Entry(
         "/demond/source",
         Verb.SETTING,
-        "s path; an empty one is the clip inside; none asks",
-        "Plays another loop. Paths are taken below the `roots` of the settings alone, and looked up there",
+        "s path or name; an empty one is the clip inside; none asks",
+        "Plays another loop: a file below the `roots` of the settings, or one inside by its name, such as lofi-75",
         *SLOW,
     ),
     Entry(
@@ -181,6 +189,14 @@ TABLE: tuple[Entry, ...] = (
         "none",
         "Lists the LoRAs that are on",
         "/demond/lora/{lora}/strength with its strength, for each",
+        use=Use.QUESTION,
+    ),
+    Entry(
+        "/demond/built_in",
+        Verb.BUILT_IN,
+        "none",
+        "Lists the loops and prompts inside",
+        "/demond/built_in.reply with a JSON text: sources and prompts, each by name",
         use=Use.QUESTION,
     ),
     Entry(

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from demond import render
+from demond.built_in import UnknownNameError, prompt_text
 from demond.config import Engine
 from demond.engine_session import REFUSALS
 from demond.knobs import KnobValueError, UnknownKnobError, knob, read_number
@@ -39,6 +40,7 @@ def main(
         float | None, typer.Option(min=0.2, max=36_000, help="How much music; else once the source, or 30 from text.")
     ] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", "--prompt-a", help="What the music should be.")] = None,
+    named: Annotated[str | None, typer.Option(help="A prompt inside, by its name, such as neon.")] = None,
     lyrics: Annotated[str, typer.Option(help="What is sung.")] = "",
     language: Annotated[str, typer.Option(help="Of the lyrics: en, de, ja.")] = "en",
     bpm: Annotated[float | None, typer.Option(help="Tempo; wins over the prompt's.")] = None,
@@ -48,7 +50,9 @@ def main(
     negative: Annotated[str, typer.Option(help="What guidance steers away from.")] = "",
     source: Annotated[
         str | None,
-        typer.Option(help=f"A WAV or FLAC file, or {INSIDE} for the clip inside; without one, the text alone."),
+        typer.Option(
+            help=f"A WAV or FLAC file, {INSIDE} or a loop inside such as lofi-75; without one, the text alone."
+        ),
     ] = None,
     denoise: Annotated[float | None, typer.Option(help="How far from the source, 0 to 1; else 0.7.")] = None,
     repaint: Annotated[
@@ -77,6 +81,8 @@ def main(
 ) -> None:
     """Write music to a file: from text, from another piece, or a part of one anew."""
     console = Console(stderr=True, highlight=False)
+    if named is not None:
+        prompt = _named(named, prompt)
     text = _DEFAULTS.prompt_a.text if prompt is None else prompt
     options: dict[str, Any] = {
         "prompt_a": {
@@ -118,6 +124,15 @@ def main(
     times = written.seconds / written.took
     words = f"{out}: {written.seconds:g} s of music in {written.took:.1f} s ({times:.1f} times real time)"
     console.print(words, markup=False, soft_wrap=True)
+
+
+def _named(name: str, prompt: str | None) -> str:
+    if prompt is not None:
+        raise typer.BadParameter("a prompt has a text or the name of one, not both", param_hint="--named")
+    try:
+        return prompt_text(name)
+    except UnknownNameError as error:
+        raise typer.BadParameter(str(error), param_hint="--named") from error
 
 
 def _piece(

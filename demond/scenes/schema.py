@@ -30,6 +30,7 @@ from demond.session import (
     CURVE_LIMIT,
     LONGEST_SECONDS,
     STEPS_LIMIT,
+    NamedPrompt,
     Prompt,
     SetCurve,
     SetPrompt,
@@ -86,10 +87,12 @@ class MorphEntry(_Strict):
 
 
 class PromptsEntry(_Strict):
-    """The prompts of a scene: a text, or a text with lyrics, language, bpm, key and time_signature."""
+    """The prompts of a scene: a text, or a text with lyrics, language, bpm, key and time_signature;
+    `{named: neon}` is a text inside.
+    """
 
-    a: Text | Prompt | None = None
-    b: Text | Prompt | None = None
+    a: Text | NamedPrompt | Prompt | None = None
+    b: Text | NamedPrompt | Prompt | None = None
     negative: Text | Prompt | None = None
 
 
@@ -102,7 +105,7 @@ class SceneEntry(_Strict):
     """Knobs and what they get: a number in the knob's unit, or the name of a choice."""
     prompts: PromptsEntry = PromptsEntry()
     source: str | None = None
-    """Another loop, below the roots of the settings; an empty text is the clip inside."""
+    """Another loop, below the roots of the settings, or one inside by name; an empty text is the first of these."""
     silence: Annotated[float, Field(ge=1, le=LONGEST_SECONDS)] | None = None
     """Instead of a source: seconds of silence."""
     steps: Annotated[int, Field(ge=1, le=STEPS_LIMIT)] | None = None
@@ -168,7 +171,8 @@ def _settings(entry: SceneEntry, note: Note) -> list[Setting]:
     for slot in ("a", "b", "negative"):
         given = getattr(entry.prompts, slot)
         if given is not None:
-            found.append(SetPrompt(slot=slot, prompt=Prompt(text=given) if isinstance(given, str) else given))
+            said = Prompt(text=given) if isinstance(given, str) else given
+            found.append(SetPrompt(slot=slot, prompt=said.prompt if isinstance(said, NamedPrompt) else said))
     if entry.silence is not None and entry.source is not None:
         note(("silence",), "a scene has a source or silence, not both")
     elif entry.silence is not None or entry.source is not None:

@@ -177,7 +177,7 @@ def test_every_address_of_the_table_is_taken_and_described() -> None:
         assert entry.arguments
     plain = sum("{" not in entry.address for entry in TABLE)
     rows_of_knobs = sum("{knob}" in entry.address for entry in TABLE)
-    assert len(TARGETS) == rows_of_knobs * len(KNOBS) + 3 + 2 * 5 + len(CURVES) + plain
+    assert len(TARGETS) == rows_of_knobs * len(KNOBS) + 3 + 2 * (5 + 1) + len(CURVES) + plain
 
     async def scene(client: Surface) -> None:
         for target in TARGETS.values():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
@@ -48,6 +49,12 @@ def fidelity(audio: Tensor, original: Tensor) -> Fidelity:
         high=float(10 * torch.log10(a / b)),
         onsets=float(onset_agreement(onsets(audio[None]), onsets(original[None]))),
     )
+
+
+def mean(found: Sequence[Fidelity]) -> Fidelity:
+    """The mean of each measure over at least one clip."""
+    columns = zip(*(astuple(each) for each in found), strict=True)
+    return Fidelity(*(sum(column) / len(found) for column in columns))
 
 
 def _sdr(audio: Tensor, original: Tensor) -> float:

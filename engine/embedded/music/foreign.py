@@ -1,8 +1,9 @@
 """Sounds from outside the eight styles: what a user's own file may hold. For the codec's training and its judgement.
 
-Six families, each drawn from a seed: voices (pulse trains through moving formants, with fricatives), plucked strings,
-struck metal, noise through moving filters, grains of tone, and music of the generator gone through a chain of damage.
-Strings and metal are kept out of training, so that the codec can be judged by sounds that it has never met.
+Nine families, each drawn from a seed: voices (pulse trains through moving formants, with fricatives), plucked
+strings, struck metal, chimes, held tones, noise through moving filters, steady noise, grains of tone, and music of
+the generator gone through a chain of damage. Strings, metal and steady noise are kept out of training, so that the
+codec can be judged by sounds that it has never met.
 """
 
 from __future__ import annotations
@@ -127,6 +128,13 @@ def sweeps(rng: np.random.Generator, samples: int, device: torch.device) -> Tens
     return out
 
 
+def noise(rng: np.random.Generator, samples: int, device: torch.device) -> Tensor:
+    """Steady noise of one colour, from brown to white: rain, tape, a fan [2,N]."""
+    slope, shared = float(rng.uniform(-6, 0)), float(rng.uniform(0, 1))
+    both = torch.lerp(_noise(rng, samples, device, 2), _noise(rng, samples, device), shared)
+    return _shaped(both, lambda f: (f.clamp(min=40) / 1_000) ** (slope / (20 * math.log10(2))))
+
+
 def grains(rng: np.random.Generator, samples: int, device: torch.device) -> Tensor:
     """Clouds of short tones at unrelated pitches [2,N]."""
     out = torch.zeros(2, samples, device=device)
@@ -139,6 +147,50 @@ def grains(rng: np.random.Generator, samples: int, device: torch.device) -> Tens
         pan = float(rng.uniform(-1, 1))
         sound = tone * torch.exp(-(((age - length) / (0.4 * length)) ** 2)) * float(rng.uniform(0.3, 1))
         out = out + torch.stack((sound * (1 - pan), sound * (1 + pan)))
+    return out
+
+
+def chimes(rng: np.random.Generator, samples: int, device: torch.device) -> Tensor:
+    """Struck things by other recipes than :func:`metal`: modulated bells, bars, clusters of squares [2,N]."""
+    out = torch.zeros(2, samples, device=device)
+    for _ in range(int(rng.integers(2, 5))):
+        age = _bursts(rng, samples, float(rng.uniform(0.8, 6)), device)
+        f, decay = float(np.exp(rng.uniform(np.log(120), np.log(3_500)))), float(np.exp(rng.uniform(-2.5, 0.4)))
+        kind = rng.random()
+        if kind < 0.4:  # frequency modulation (Chowning, 1973)
+            ratio, depth = float(rng.choice((1.4, 1.41, 2.76, 3.5, 7.0))), float(rng.uniform(0.5, 5))
+            bend = depth * torch.exp(-age / (0.6 * decay)) * torch.sin(TAU * f * ratio * age)
+            sound = torch.sin(TAU * f * age + bend) * torch.exp(-age / decay)
+        elif kind < 0.75:  # the modes of a bar with free ends
+            sound = torch.zeros(samples, device=device)
+            for ratio in (1.0, 2.756, 5.404, 8.933):
+                if f * ratio < 16_000:
+                    ring = torch.exp(-age * ratio**0.7 / decay)
+                    sound = sound + float(rng.uniform(0.2, 1)) / ratio**0.5 * torch.sin(TAU * f * ratio * age) * ring
+        else:  # an electronic cymbal
+            cluster = sum((torch.sin(TAU * f * r * age).sign() for r in rng.uniform(1, 3, 6)), torch.zeros_like(age))
+            sound = _shaped(cluster, lambda f: torch.sigmoid((f - 4_000) / 600)) * torch.exp(-age / decay)
+        pan = float(rng.uniform(-0.8, 0.8))
+        sound = sound * (age / 0.001).clamp(max=1) * float(rng.uniform(0.3, 1))
+        out = out + torch.stack((sound * (1 - pan), sound * (1 + pan)))
+    return out
+
+
+def tones(rng: np.random.Generator, samples: int, device: torch.device) -> Tensor:
+    """Held tones of few harmonics that swell and waver: organs, pipes, bowed glass [2,N]."""
+    out = torch.zeros(2, samples, device=device)
+    for _ in range(int(rng.integers(1, 6))):
+        f = float(np.exp(rng.uniform(np.log(60), np.log(3_000))))
+        waver = 1 + float(rng.uniform(0, 0.012)) * _curve(rng, samples, float(rng.uniform(3, 7)), device)
+        phase = torch.cumsum((f * waver).double() / SAMPLE_RATE, 0)
+        phase = (TAU * (phase - phase.floor())).float()
+        level = 0.5 + 0.5 * _curve(rng, samples, float(rng.uniform(0.3, 4)), device)
+        count = int(rng.integers(1, max(2, min(12, int(14_000 / f)))))
+        sound = torch.zeros(samples, device=device)
+        for k in range(1, count + 1):
+            sound = sound + float(rng.uniform(0, 1)) / k**0.7 * torch.sin(k * phase + float(rng.uniform(0, TAU)))
+        pan = float(rng.uniform(-0.8, 0.8))
+        out = out + level * torch.stack((sound * (1 - pan), sound * (1 + pan)))
     return out
 
 
@@ -165,8 +217,15 @@ def damaged(rng: np.random.Generator, samples: int, device: torch.device) -> Ten
     return x
 
 
-TRAINING = {"voice": voice, "sweeps": sweeps, "grains": grains, "damaged": damaged}
-HELD_OUT = {"strings": strings, "metal": metal}
+TRAINING = {
+    "voice": voice,
+    "sweeps": sweeps,
+    "grains": grains,
+    "damaged": damaged,
+    "chimes": chimes,
+    "tones": tones,
+}
+HELD_OUT = {"strings": strings, "metal": metal, "noise": noise}
 """Families that the codec's training never meets."""
 
 

@@ -223,7 +223,8 @@ class Trainer:
     @torch.inference_mode()
     def evaluate(self, title: str) -> None:
         """Prints the gate's table of reconstruction."""
-        self.clock.say(f"{title}\n{table(self.average, self.device, 1 if self.asked.tiny else 2)}")
+        clips, seconds = (1, 2.0) if self.asked.tiny else (2, 6.0)
+        self.clock.say(f"{title}\n{table(self.average, self.device, clips, seconds)}")
 
     def save(self) -> None:
         """Writes the averaged weights as a part of the checkpoint."""
@@ -234,15 +235,16 @@ class Trainer:
         self.clock.say(f"written to {self.asked.out / 'vae'}")
 
 
-def table(vae: StftVae, device: torch.device, clips: int) -> str:
-    """Means over `clips` held-out clips of every style and every family of outside sounds, as lines of text."""
+def table(vae: StftVae, device: torch.device, clips: int, seconds: float) -> str:
+    """Means over `clips` held-out clips of every style and family of outside sounds, `seconds` each, as text."""
     rows: dict[str, list[Fidelity]] = {}
     for name in STYLES:
-        pieces = [compose(Request(style=name), _HELD_OUT_SEED + i, 6.0) for i in range(clips)]
-        rows[name] = [_survival(vae, audio) for audio in render(pieces, 6.0, device)]
+        pieces = [compose(Request(style=name), _HELD_OUT_SEED + i, seconds) for i in range(clips)]
+        rows[name] = [_survival(vae, audio) for audio in render(pieces, seconds, device)]
     for family in TRAINING | HELD_OUT:
         label = f"outside: {family}{' (never met)' if family in HELD_OUT else ''}"
-        rows[label] = [_survival(vae, foreign(family, _HELD_OUT_SEED + i, 6.0, device)) for i in range(2 * clips)]
+        seeds = range(_HELD_OUT_SEED, _HELD_OUT_SEED + 2 * clips)
+        rows[label] = [_survival(vae, foreign(family, seed, seconds, device)) for seed in seeds]
     rows = {"all styles": [r for name in STYLES for r in rows[name]], **rows}
     names = tuple(asdict(rows["all styles"][0]))
     lines = [f"{'':32}" + "".join(f"{name:>8}" for name in names)]

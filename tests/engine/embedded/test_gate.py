@@ -13,9 +13,10 @@ from engine import embedded
 from engine.conditioning import Prompt
 from engine.embedded.gate.__main__ import main
 from engine.embedded.gate.measures import FRAMES, cover, generate, judge, own_music, strengths
+from engine.embedded.gate.outside import FAMILIES, recognised, returned
 from engine.embedded.gate.player import Player
 from engine.embedded.gate.requests import requests
-from engine.embedded.gate.rows import Row, _at_least, _at_most
+from engine.embedded.gate.rows import Row, _at_least, _at_most, outside_rows
 from engine.embedded.judge.style import Probe
 from engine.embedded.music import STYLES
 
@@ -70,6 +71,28 @@ def test_covers_of_the_shipped_model_keep_the_music_and_change_the_sound(player:
     far, near = strengths(player, sources[:2], asked[:2], probe, (0.0, 0.5, 1.0))
     assert far == sorted(far)
     assert near[0] < near[-1]
+
+
+@torch.inference_mode()
+def test_own_files_are_judged_against_their_original_and_against_others(player: Player) -> None:
+    found = returned(player, 2, 2.0)
+    assert set(found.families) == set(FAMILIES)
+    assert found.recognised > 0.9
+    assert found.rhythm > found.other_rhythm + 0.4
+    assert found.harmony > found.other_harmony + 0.4
+    rows = list(outside_rows(found))
+    assert [row.passed for row in rows[3:]] == [None] * len(FAMILIES)
+    assert [row.numbers["value"] for row in rows[:3]] == [found.recognised, found.rhythm, found.harmony]
+
+
+def test_a_copy_is_recognised_only_as_its_own() -> None:
+    generator = torch.Generator().manual_seed(1)
+    tones = [torch.sin(torch.arange(24_000) * pitch).expand(2, -1) for pitch in (0.01, 0.05, 0.2)]
+    originals = 0.1 * torch.stack(tones)
+    copies = 0.5 * originals + 0.001 * torch.randn(originals.shape, generator=generator)
+    assert recognised(copies, originals) == 1
+    assert recognised(copies.roll(1, 0), originals) == 0
+    assert recognised(copies[[0, 0, 0]], originals) == pytest.approx(1 / 3)
 
 
 def test_a_request_needs_a_context_of_its_own_length(player: Player) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from engine.embedded.judge import fidelity, harmony, rhythm
+from engine.embedded.music import STYLES, Request, compose, render
 from engine.geometry import SAMPLE_RATE
 
 SECOND = SAMPLE_RATE
@@ -38,6 +40,19 @@ def test_a_metronome_has_its_tempo_and_no_other(bpm: float) -> None:
 
 def test_onsets_are_counted() -> None:
     assert float(rhythm.onset_rate(clicks_at(120))) == pytest.approx(2, abs=0.3)
+
+
+def test_the_onsets_counted_are_those_of_the_score_in_every_style() -> None:
+    """Ripples that belong to no note are not counted, however sparse the piece is."""
+    counted, written, seconds = [], [], 8.0
+    for style in (name for name, idiom in STYLES.items() if idiom.kick.strip(".")):
+        bpm = sum(STYLES[style].bpm) / 2
+        for density in (0, 2):
+            piece = compose(Request(style, bpm, density=density, energy=1, space=0), 70, seconds)
+            counted.append(float(rhythm.onset_rate(render([piece], seconds))))
+            written.append(piece.score.on.any(0).sum() / seconds)
+    assert np.corrcoef(counted, written)[0, 1] > 0.85
+    assert np.median(np.array(counted) / written) == pytest.approx(1, abs=0.15)
 
 
 def test_onsets_agree_with_themselves_and_not_with_others() -> None:

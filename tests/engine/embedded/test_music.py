@@ -123,7 +123,7 @@ def test_a_layer_is_a_function_of_plan_and_style_alone() -> None:
     assert np.array_equal(own.pitch * own.on, borrowed.pitch * borrowed.on)
 
 
-@pytest.mark.parametrize("name", ["house", "techno", "dnb", "synthwave"])
+@pytest.mark.parametrize("name", ["house", "techno", "lofi", "dnb", "synthwave"])
 def test_busier_pieces_have_more_onsets_and_brighter_ones_a_higher_centroid(name: str) -> None:
     bpm = sum(STYLES[name].bpm) / 2
     clips = [[heard(Request(name, bpm, density=d, brightness=1), s) for s in (1, 2, 3)] for d in range(3)]

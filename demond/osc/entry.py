@@ -26,6 +26,7 @@ class Verb(Enum):
     SETTING = "setting"
     LIST_LORAS = "list_loras"
     LIST_KNOBS = "list_knobs"
+    KNOB_TABLE = "knob_table"
     STATUS = "status"
     TRACE = "trace"
     MESSAGES = "messages"

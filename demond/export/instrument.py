@@ -23,7 +23,7 @@ from demond.scenes.scene import is_name
 OWN_TABLE = "demond's own table"
 KNOB_LIMIT = 1_000
 """Knobs that are believed of a daemon."""
-_WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_WORD = "^[a-z][a-z0-9_]{0,63}$"
 
 
 class StrangeAnswerError(ConnectionError):
@@ -45,7 +45,7 @@ class Instrument:
 class _Row(BaseModel):
     """One knob as `/demond/knobs/table` describes it. What a newer daemon adds is left aside."""
 
-    name: Annotated[str, Field(pattern=_WORD.pattern, max_length=64)]
+    name: Annotated[str, Field(pattern=_WORD)]
     kind: Kind
     minimum: FiniteFloat
     maximum: FiniteFloat

@@ -59,7 +59,7 @@ module.exports = {
 def session(surface: Surface) -> str:
     """The session file for `surface`."""
     names: set[str] = set()
-    tabs = [_tab(page, surface, names) for page in surface.pages]
+    tabs = [_tab(f"page_{number}", page, surface, names) for number, page in enumerate(surface.pages, 1)]
     tabs[0]["widgets"].append({"type": "variable", "id": PONG, "address": "/demond/pong", "bypass": True})
     root = {
         "type": "root",
@@ -96,11 +96,11 @@ def plain(text: str) -> str:
     return f"\u200b{text}"
 
 
-def _tab(page: Page, surface: Surface, names: set[str]) -> Properties:
+def _tab(page_id: str, page: Page, surface: Surface, names: set[str]) -> Properties:
     layout = surface.layout
     widgets = []
     for placed in page.placed:
-        identity = name = _identity(placed.widget) or f"{page.title}_{placed.column}_{placed.row}".replace(" ", "_")
+        identity = name = _identity(placed.widget) or f"{page_id}_{placed.column}_{placed.row}"
         number = 1
         while identity in names:
             number += 1
@@ -109,7 +109,7 @@ def _tab(page: Page, surface: Surface, names: set[str]) -> Properties:
         widgets.append(_widget(placed, identity, 100 / layout.columns, 100 / layout.rows))
     return {
         "type": "tab",
-        "id": f"page_{page.title}".replace(" ", "_"),
+        "id": page_id,
         "label": plain(page.title),
         "bypass": True,
         "colorWidget": COLOURS[page.role],
@@ -119,8 +119,7 @@ def _tab(page: Page, surface: Surface, names: set[str]) -> Properties:
 
 def _identity(widget: Widget) -> str:
     """An id that other widgets could speak of: no dots, no slashes."""
-    address = widget.address.strip("/").replace("/", "_").replace(".", "-")
-    return f"{address}_{widget.label}".replace(" ", "_") if widget.shape is Shape.SETTER else address
+    return widget.address.strip("/").replace("/", "_").replace(".", "-")
 
 
 def _widget(placed: Placed, identity: str, width: float, height: float) -> Properties:
@@ -183,7 +182,7 @@ def _setter(widget: Widget) -> Properties:
         "type": "button",
         "mode": "tap",
         "on": widget.sends,
-        "off": "",
+        "off": None,
         "typeTags": "s" if isinstance(widget.sends, str) else "f",
         "label": plain(widget.label),
     }

@@ -93,7 +93,7 @@ def mapping(instrument: Instrument) -> str:
 def _slider(number: int, knob: Knob) -> str:
     step = 1 if knob.form is not Form.FLOAT else (knob.maximum - knob.minimum) / FULL
     names = knob.choices or (("off", "on") if knob.form is Form.BOOL else ())
-    words = "{" + ",".join(_line(name).translate({ord(c): " " for c in "{},"}) for name in names) + "}"
+    words = "{" + ",".join(_line(name).translate({ord(c): " " for c in "{},<>"}) for name in names) + "}"
     default = min(knob.default, top(knob))
     label = _line(f"{knob.name} {knob.unit}".strip())
     span = f"{knob.minimum:.10g},{top(knob):.10g},{step:.6g}{words if names else ''}"

@@ -86,7 +86,7 @@ def mapping(instrument: Instrument) -> str:
     lines = []
     for number, knob in enumerate(instrument.knobs[:SLIDERS], 1):
         span = "" if top(knob) == knob.maximum else f", range: [{knob.minimum:.10g}, {top(knob):.10g}]"
-        lines.append(f"  - {{from: reaper/slider{number}, to: {knob.name}{span}}}\n")
+        lines.append(f"  - {{from: reaper/slider{number}, to: {knob.name}, takeover: 'off'{span}}}\n")
     return "".join(lines)
 
 

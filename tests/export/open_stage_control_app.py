@@ -38,6 +38,8 @@ CHOICES: dict[str, set[object]] = {
 }
 CODE = re.compile(r"(@|JS|#|VAR|OSC|IMPORT)\{")
 """What is read as code in any property."""
+DEAF = ("/demond/scene/store", "/demond/scene/remove", "/demond/lora/load")
+"""Addresses that do something and have no value."""
 SCRIPTS = ("onCreate", "onTouch")
 Widget = dict[str, Any]
 
@@ -146,6 +148,12 @@ class App:
         )
         self._js.eval(module)
         self._filter = "(function() { return module.exports.oscInFilter(%s) === undefined })()"
+
+    @staticmethod
+    def is_deaf(widget: Widget) -> bool:
+        """Whether nothing that comes can be shown in it."""
+        momentary = widget["type"] == "button" and widget["mode"] != "toggle"
+        return momentary or widget["type"] == "variable" or widget["address"] in DEAF
 
     def open(self) -> None:
         """A client opens the session: the root's script runs."""

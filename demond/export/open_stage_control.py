@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from demond.export.surface import COLOURS, Page, Placed, Shape, Surface, Widget
+from demond.export.surface import COLOURS, Layout, Page, Placed, Section, Shape, Surface, Widget
 
 VERSION = "1.25.0"
 """Sessions of this version are read as they are: the last conversion is for those up to 1.24.2."""
@@ -59,8 +59,9 @@ module.exports = {
 def session(surface: Surface) -> str:
     """The session file for `surface`."""
     names: set[str] = set()
-    tabs = [_tab(f"page_{number}", page, surface, names) for number, page in enumerate(surface.pages, 1)]
-    tabs[0]["widgets"].append({"type": "variable", "id": PONG, "address": "/demond/pong", "bypass": True})
+    tabs = [_section(f"page_{number}", each, surface.layout, names) for number, each in enumerate(surface.sections)]
+    first = tabs[0]["tabs"][0] if "tabs" in tabs[0] else tabs[0]
+    first["widgets"].append({"type": "variable", "id": PONG, "address": "/demond/pong", "bypass": True})
     root = {
         "type": "root",
         "id": "root",
@@ -96,8 +97,27 @@ def plain(text: str) -> str:
     return f"\u200b{text}"
 
 
-def _tab(page_id: str, page: Page, surface: Surface, names: set[str]) -> Properties:
-    layout = surface.layout
+def _section(identity: str, section: Section, layout: Layout, names: set[str]) -> Properties:
+    """A tab; with tabs in it, where the section has several pages."""
+    tab: Properties = {
+        "type": "tab",
+        "id": identity,
+        "label": plain(section.title),
+        "bypass": True,
+        "colorWidget": COLOURS[section.role],
+    }
+    if len(section.pages) == 1:
+        return {**tab, "widgets": _widgets(identity, section.pages[0], layout, names)}
+    pages: list[Properties] = []
+    for page in section.pages:
+        inner = f"{identity}_{len(pages)}"
+        widgets = _widgets(inner, page, layout, names)
+        # A label that is a number would be one.
+        pages.append({**tab, "id": inner, "label": f"{plain(section.title)} {page.title}", "widgets": widgets})
+    return {**tab, "tabs": pages}
+
+
+def _widgets(page_id: str, page: Page, layout: Layout, names: set[str]) -> list[Properties]:
     widgets = []
     for placed in page.placed:
         identity = name = _identity(placed.widget) or f"{page_id}_{placed.column}_{placed.row}"
@@ -106,15 +126,8 @@ def _tab(page_id: str, page: Page, surface: Surface, names: set[str]) -> Propert
             number += 1
             identity = f"{name}_{number}"
         names.add(identity)
-        widgets.append(_widget(placed, identity, 100 / layout.columns, 100 / layout.rows))
-    return {
-        "type": "tab",
-        "id": page_id,
-        "label": plain(page.title),
-        "bypass": True,
-        "colorWidget": COLOURS[page.role],
-        "widgets": widgets,
-    }
+        widgets.append(_widget(placed, identity, layout))
+    return widgets
 
 
 def _identity(widget: Widget) -> str:
@@ -122,23 +135,24 @@ def _identity(widget: Widget) -> str:
     return widget.address.strip("/").replace("/", "_").replace(".", "-")
 
 
-def _widget(placed: Placed, identity: str, width: float, height: float) -> Properties:
+def _widget(placed: Placed, identity: str, layout: Layout) -> Properties:
     widget = placed.widget
+    box = zip(("left", "top", "width", "height"), geometry(placed, layout), strict=True)
     return {
         **_SHAPES[widget.shape](widget),
         "id": identity,
         **({"address": widget.address} if widget.address else {"bypass": True}),
-        "left": _percent(placed.column * width + GAP / 2),
-        "top": _percent(placed.row * height + GAP / 2),
-        "width": _percent(placed.columns * width - GAP),
-        "height": _percent(placed.rows * height - GAP),
+        **{name: f"{share:.2f}%" for name, share in box},
         "colorWidget": COLOURS[widget.role],
         "decimals": DECIMALS,
     }
 
 
-def _percent(value: float) -> str:
-    return f"{value:.2f}%"
+def geometry(placed: Placed, layout: Layout) -> tuple[float, float, float, float]:
+    """Left, top, width and height of a widget, in percent of its page."""
+    across, down = 100 / layout.columns, 100 / layout.rows
+    left, top = placed.column * across + GAP / 2, placed.row * down + GAP / 2
+    return left, top, placed.columns * across - GAP, placed.rows * down - GAP
 
 
 def _fader(widget: Widget) -> Properties:

@@ -112,8 +112,17 @@ class Page:
     """What is seen at once."""
 
     title: str
-    role: Role
+    """Its own: the section's, or where that has several pages, its number there."""
     placed: tuple[Placed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A tab. Where its widgets need more than one page, it has tabs of its own."""
+
+    title: str
+    role: Role
+    pages: tuple[Page, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +146,12 @@ class Surface:
     """All pages for one kind of screen."""
 
     layout: Layout
-    pages: tuple[Page, ...]
+    sections: tuple[Section, ...]
+
+    @property
+    def pages(self) -> list[Page]:
+        """All pages, section by section."""
+        return [page for section in self.sections for page in section.pages]
 
     def widgets(self) -> list[Widget]:
         """Every widget that has an address, page by page."""
@@ -176,7 +190,8 @@ def surface(instrument: Instrument, layout: Layout) -> Surface:
         ("session", Role.SESSION, _session(instrument.loras, layout)),
         ("beat", Role.TRANSPORT, _transport()),
     ]
-    return Surface(layout, tuple(page for section in sections for page in _pages(*section, layout)))
+    made = (Section(title, role, _pages(title, items, layout)) for title, role, items in sections)
+    return Surface(layout, tuple(section for section in made if section.pages))
 
 
 # -- what there is -------------------------------------------------------------------------------------------------
@@ -339,22 +354,20 @@ def _transport() -> list[Item]:
 # -- where it stands -----------------------------------------------------------------------------------------------
 
 
-def _pages(title: str, role: Role, items: Sequence[Item], layout: Layout) -> list[Page]:
+def _pages(title: str, items: Sequence[Item], layout: Layout) -> tuple[Page, ...]:
     """`items` on shelves from left to right and top to bottom, on as many pages as they need."""
-    pages: list[list[Placed]] = [[]]
+    pages: list[list[Placed]] = []
     column = row = height = 0
     for item in items:
         columns = max(part.column + part.columns for part in item)
         rows = max(part.row + part.rows for part in item)
         if column + columns > layout.columns:
             column, row, height = 0, row + height, 0
-        if row + rows > layout.rows:
+        if not pages or row + rows > layout.rows:
             pages.append([])
             column = row = height = 0
         pages[-1] += [replace(part, column=column + part.column, row=row + part.row) for part in item]
         column, height = column + columns, max(height, rows)
-    return [
-        Page(title if len(pages) == 1 else f"{title} {number}", role, tuple(placed))
-        for number, placed in enumerate(pages, 1)
-        if placed
-    ]
+    if len(pages) == 1:
+        return (Page(title, tuple(pages[0])),)
+    return tuple(Page(str(number), tuple(placed)) for number, placed in enumerate(pages, 1))

@@ -16,10 +16,10 @@ from __future__ import annotations
 import re
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from demond.export.surface import COLOURS, Page, Placed, Shape, Surface, Widget
+from demond.export.surface import COLOURS, Page, Placed, Role, Section, Shape, Surface, Widget
 
 SPACE = uuid.UUID("5f5b0a4c-4c0e-5d8e-9b53-3f1f6c1f7d10")
 """Node IDs are made of it and of where the node stands, so that the same surface is the same file."""
@@ -180,10 +180,40 @@ def _message(
 
 
 def _pager(surface: Surface) -> _Node:
+    """Tabs of sections, and in them tabs of pages where a section has several."""
     width, height = surface.layout.width, surface.layout.height - STATUS_BAR
-    longest = max(len(page.title) for page in surface.pages)
-    letters = int(min(14, max(8, width / len(surface.pages) / longest / 0.6)))
-    pager = _Node("PAGER", "pages", (0, 0, width, height), "#22272d")
+    pager = _tabs("pages", (0, 0, width, height), [section.title for section in surface.sections])
+    below = _below((0, 0, width, height))
+    for section in surface.sections:
+        group = _group(section.title, below, section.role)
+        if len(section.pages) == 1:
+            group.children = _widgets(section.pages[0], surface, below)
+        else:
+            inside = (0, 0, below[2], below[3])
+            inner = _tabs(f"{section.title} pages", inside, [page.title for page in section.pages])
+            for page in section.pages:
+                leaf = _group(page.title, _below(inside), section.role)
+                leaf.children = _widgets(page, surface, _below(inside))
+                inner.children.append(leaf)
+            group.children = [inner]
+        pager.children.append(group)
+    return pager
+
+
+def page_frame(surface: Surface, section: Section) -> Rectangle:
+    """The place of a page of `section` in what is around it, in the layout's units."""
+    frame = _below((0, 0, surface.layout.width, surface.layout.height - STATUS_BAR))
+    return frame if len(section.pages) == 1 else _below((0, 0, frame[2], frame[3]))
+
+
+def _below(frame: Rectangle) -> Rectangle:
+    """What is left of a pager's `frame` below its tabs."""
+    return 0, TAB_BAR, frame[2], frame[3] - TAB_BAR
+
+
+def _tabs(name: str, frame: Rectangle, titles: Sequence[str]) -> _Node:
+    letters = int(min(14, max(8, frame[2] / len(titles) / max(map(len, titles)) / 0.6)))
+    pager = _Node("PAGER", name, frame, "#22272d")
     pager.properties += [
         ("b", "tabLabels", True),
         ("b", "tabbar", True),
@@ -193,22 +223,24 @@ def _pager(surface: Surface) -> _Node:
         ("i", "textSizeOn", letters),
     ]
     pager.values = [("page", "0")]
-    pager.children = [_page(page, surface, (0, TAB_BAR, width, height - TAB_BAR)) for page in surface.pages]
     return pager
 
 
-def _page(page: Page, surface: Surface, frame: Rectangle) -> _Node:
-    node = _Node("GROUP", page.title, frame, "#15181c", interactive=False)
+def _group(title: str, frame: Rectangle, role: Role) -> _Node:
+    node = _Node("GROUP", title, frame, "#15181c", interactive=False)
     node.properties += [
         ("c", "tabColorOff", "#22272d"),
-        ("c", "tabColorOn", COLOURS[page.role]),
-        ("s", "tabLabel", page.title),
+        ("c", "tabColorOn", COLOURS[role]),
+        ("s", "tabLabel", title),
         ("c", "textColorOff", "#ffffff"),
         ("c", "textColorOn", "#ffffff"),
     ]
-    for placed in page.placed:
-        node.children += _SHAPES[placed.widget.shape](placed.widget, place(placed, surface, frame))
     return node
+
+
+def _widgets(page: Page, surface: Surface, frame: Rectangle) -> list[_Node]:
+    made = (_SHAPES[each.widget.shape](each.widget, place(each, surface, frame)) for each in page.placed)
+    return [node for nodes in made for node in nodes]
 
 
 def place(placed: Placed, surface: Surface, frame: Rectangle) -> Rectangle:

@@ -21,7 +21,7 @@ COMMON = {
 }  # fmt: skip
 PROPERTIES: dict[str, set[str]] = {
     "root": {"colorBg", "onCreate", "tabs"},
-    "tab": {"label", "widgets"},
+    "tab": {"label", "widgets", "tabs"},
     "variable": set(),
     "text": set(),
     "fader": {"design", "range", "steps", "onTouch", "doubleTap"},
@@ -57,16 +57,22 @@ def validate(session: str) -> list[Widget]:
     _look_at(root)
     found: list[Widget] = [root]
     for tab in root["tabs"]:
-        assert tab["type"] == "tab"
-        _look_at(tab)
-        found += [tab, *tab["widgets"]]
-        for widget in tab["widgets"]:
-            _look_at(widget)
-            if widget["type"] != "variable":
-                _inside(widget)
+        found += _tab(tab)
     ids = [widget["id"] for widget in found]
     assert len(ids) == len(set(ids)), "widgets of the same id act as one"
     return found
+
+
+def _tab(tab: Widget) -> list[Widget]:
+    """The tab and all that is in it."""
+    assert tab["type"] == "tab"
+    assert ("widgets" in tab) != ("tabs" in tab), "a container has tabs or widgets"
+    _look_at(tab)
+    for widget in tab.get("widgets", []):
+        _look_at(widget)
+        if widget["type"] != "variable":
+            _inside(widget)
+    return [tab, *tab.get("widgets", []), *(each for inner in tab.get("tabs", []) for each in _tab(inner))]
 
 
 def _look_at(widget: Widget) -> None:

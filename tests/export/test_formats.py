@@ -18,7 +18,19 @@ from demond.export.instrument import (
     read_loras,
     read_scenes,
 )
-from demond.export.surface import LAYOUTS, TABLET, Layout, Page, Placed, Role, Shape, Surface, Widget, surface
+from demond.export.surface import (
+    LAYOUTS,
+    TABLET,
+    Layout,
+    Page,
+    Placed,
+    Role,
+    Section,
+    Shape,
+    Surface,
+    Widget,
+    surface,
+)
 from demond.knobs import KNOBS, described
 from demond.mapping import SHIPPED
 from demond.mapping.layout import formatted
@@ -40,7 +52,9 @@ def one_page(text: str) -> Surface:
         Placed(replace(widget, sends="one", choices=choices if widget.shape is Shape.CHOICE else ()), i % 8, i // 8)
         for i, widget in enumerate(widgets)
     ]
-    return Surface(TABLET, (Page(text or "empty", Role.SHARED, tuple(placed)),))
+    page = Page(text or "empty", tuple(placed))
+    other = Page("2", (Placed(Widget(Shape.BUTTON, Role.SCENE, text, "/y"), 0, 0),))
+    return Surface(TABLET, (Section(page.title, Role.SHARED, (page,)), Section("more", Role.SCENE, (other, other))))
 
 
 @LAYOUT
@@ -79,12 +93,17 @@ def test_a_touchosc_layout_is_what_is_known_of_the_format(layout: Layout) -> Non
     assert root.frame == (0, 0, layout.width, layout.height)
     pager, status = root.children
     assert (pager.kind, status.name) == ("PAGER", "status")
-    assert pager.children[0].properties["tabLabel"].startswith("play")
-    for page in pager.children:
-        _, _, width, height = page.frame
-        boxes = [node.frame for node in page.children]
-        assert all(0 <= x < x + w <= width and 0 <= y < y + h <= height for x, y, w, h in boxes)
-    names = {node.values["text"] for page in pager.children for node in page.children if node.kind == "LABEL"}
+    sections = pager.children
+    assert [section.properties["tabLabel"] for section in sections] == [
+        section.title for section in surface(LIVE, layout).sections
+    ]
+    for section in sections:
+        pages = section.children[0].children if section.children[0].kind == "PAGER" else [section]
+        for page in pages:
+            _, _, width, height = page.frame
+            boxes = [node.frame for node in page.children]
+            assert all(0 <= x < x + w <= width and 0 <= y < y + h <= height for x, y, w, h in boxes)
+    names = {node.values["text"] for node in touchosc_app.every(root) if node.kind == "LABEL"}
     assert {*LIVE.scenes, *LIVE.loras} <= names
 
 

@@ -53,7 +53,7 @@ def test_nothing_lies_on_anything_else_or_beyond_the_edge_whatever_there_is_to_s
     layout: Layout, knobs: list[object], scenes: list[str], loras: list[str]
 ) -> None:
     made = surface(Instrument(tuple(knobs), tuple(scenes), tuple(loras)), layout)  # type: ignore[arg-type]
-    assert len({page.title for page in made.pages}) == len(made.pages)
+    assert len({section.title for section in made.sections}) == len(made.sections)
     for page in made.pages:
         for placed in page.placed:
             assert 0 <= placed.column < placed.column + placed.columns <= layout.columns
@@ -100,7 +100,7 @@ def test_every_address_is_one_of_demond_and_every_value_and_trigger_has_a_widget
 def test_scenes_that_do_not_fit_one_page_go_on_the_next() -> None:
     names = tuple(f"scene-{number}" for number in range(200))
     made = surface(Instrument(scenes=names), LAYOUTS["phone"])
-    pages = [page.title for page in made.pages if page.title.startswith("scenes")]
-    assert pages == [f"scenes {number}" for number in range(1, len(pages) + 1)]
+    (scenes,) = [section for section in made.sections if section.title == "scenes"]
+    assert [page.title for page in scenes.pages] == [str(number) for number in range(1, len(scenes.pages) + 1)]
     shown = [widget.label for widget in made.widgets() if widget.address.startswith("/demond/scene/scene-")]
     assert tuple(shown) == names

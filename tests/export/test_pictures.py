@@ -1,0 +1,99 @@
+"""The pictures and pages of the recipes show and say what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from demond.cli import app
+from demond.export import open_stage_control, touchosc
+from demond.mapping import load_mapping
+from demond.pictures import BAR, FOLDER, PICTURES, SURFACES
+from tests.export import touchosc_app
+
+ROOT = FOLDER.parent.parent
+
+
+def boxes(name: str) -> dict[str, list[tuple[float, float, float, float]]]:
+    """What stands where in a picture, by what it is."""
+    found: dict[str, list[tuple[float, float, float, float]]] = {}
+    for rect in ET.fromstring((FOLDER / name).read_text()).iter("{http://www.w3.org/2000/svg}rect"):  # noqa: S314
+        x, y, width, height = (float(rect.get(key, "nan")) for key in ("x", "y", "width", "height"))
+        found.setdefault(rect.get("data-is", ""), []).append((x, y, width, height))
+    return found
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_picture_is_stale_or_large(name: str) -> None:
+    drawn = PICTURES[name]()
+    assert (FOLDER / name).read_text() == drawn, "run: python -m demond.pictures"
+    assert len(drawn) < 30_000
+    assert ET.fromstring(drawn).find("{http://www.w3.org/2000/svg}title") is not None  # noqa: S314
+
+
+def test_widgets_stand_in_the_picture_where_the_session_has_them() -> None:
+    made = SURFACES["tablet"]
+    play = json.loads(open_stage_control.session(made))["content"]["tabs"][0]
+    shown = boxes("open-stage-control.svg")
+    seen = 0
+    for widget in play["widgets"]:
+        for x, y, width, height in shown.get(widget.get("address", "?"), []):
+            of = (made.layout.width, made.layout.height - BAR, made.layout.width, made.layout.height - BAR)
+            share = [100 * part / whole for part, whole in zip((x, y - BAR, width, height), of, strict=True)]
+            wanted = [float(widget[key].removesuffix("%")) for key in ("left", "top", "width", "height")]
+            assert share == pytest.approx(wanted, abs=0.01)
+            seen += 1
+    assert seen == sum(len(each) for name, each in shown.items() if name)
+
+
+def test_controls_stand_in_the_picture_where_the_layout_has_them() -> None:
+    root = touchosc_app.load(touchosc.layout(SURFACES["phone"], 9001))
+    shown = boxes("touchosc.svg")
+    slot = next(page for page in root.children[0].children if page.name == "slot")
+    faders = [node for node in slot.children if node.kind == "FADER"]
+    assert faders
+    for node in faders:
+        ((x, y, width, height),) = shown[node.messages[0].address.removesuffix("/norm")]
+        left = 2 * (SURFACES["phone"].layout.width + 16)
+        assert (x - left, y - slot.frame[1], width, height) == node.frame
+
+
+def pages() -> list[Path]:
+    return sorted(FOLDER.glob("*.md"))
+
+
+def test_there_is_a_page_for_each_picture() -> None:
+    assert {page.stem for page in pages()} == {Path(name).stem for name in PICTURES}
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_a_page_shows_its_picture_and_its_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    assert f"]({page.stem}.svg)" in text
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if not link.startswith("http"):
+            assert (page.parent / link).resolve().exists(), link
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_commands_and_mappings_on_a_page_are_right(page: Path, tmp_path: Path) -> None:
+    text = page.read_text()
+    for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+        if block.startswith("osc:"):
+            continue
+        (tmp_path / "mine.yaml").write_text(block)
+        assert load_mapping([tmp_path / "mine.yaml"]).warnings == ()
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:2] == ["demond", "export"]:
+                result = CliRunner().invoke(app, [*words[1:], "--offline", "--force", "-o", str(tmp_path / "file.x")])
+                assert result.exit_code == 0, result.output
+            elif words[:1] == ["demond"]:
+                assert CliRunner().invoke(app, [words[1], "--help"]).exit_code == 0, line

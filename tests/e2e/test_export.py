@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 MAPPING = """
 demond: 1
-include: [reaper.yaml]
+include: [reaper.yaml, ableton.yaml, bitwig.yaml, open-stage-control.yaml]
 scenes:
   drop: {program: 1, set: {denoise: 0.25}}
   "007": {set: {denoise: 0.75}}
@@ -387,3 +387,34 @@ def test_envelopes_of_reaper_move_knobs_in_14_bits(running: Running) -> None:
                 running.until(
                     f"/demond/knob/{knob.name}", effect.values[slider.number], (slider.high - slider.low) / 16_383
                 )
+
+
+DAWS = {
+    "Ableton": [
+        (["b06600", "b0667f"], "denoise", 1.0),
+        (["90247f", "902400"], "denoise", 0.7),
+        (["b06d00"], "volume_db", -60.0),
+    ],
+    "Bitwig": [(["b00e00", "b00e40"], "denoise", 64 / 127), (["b06d00"], "ch_g7", 0.0)],
+}
+"""MIDI that each sends, and what comes of it."""
+
+
+@pytest.mark.parametrize("port", DAWS)
+def test_what_a_daw_sends_plays_its_ready_mapping(running: Running, port: str) -> None:
+    with Device(running.server, port) as daw:
+        running.instrument.until(lambda s: f"{port}:out" in s["midi"]["ports"], "the device is seen")
+        for messages, knob, value in DAWS[port]:
+            daw.send(*messages)
+            running.until(f"/demond/knob/{knob}", value)
+
+
+def test_widgets_of_open_stage_control_whose_address_was_left_alone_play_a_ready_mapping(running: Running) -> None:
+    wire = touchosc_app.Wire(running.instrument.port)
+    wire.send("/fader_1", ("f", 0.25))
+    running.until("/demond/knob/denoise", 0.25)
+    wire.send("/button_1", ("f", 1.0))
+    running.until("/demond/knob/mute", 1)
+    wire.send("/button_1", ("f", 0.0))
+    running.until("/demond/knob/mute", 0)
+    wire.close()

@@ -14,7 +14,7 @@ import typer
 from demond.client import Client, NoAnswerError
 from demond.commands import HOST, PORT, Host, Json, Port, err, give_up, out, print_json
 from demond.export import open_stage_control, reaper, touchosc
-from demond.export.instrument import Instrument, StrangeAnswerError, of_daemon
+from demond.export.instrument import OWN_TABLE, Instrument, StrangeAnswerError, of_daemon
 from demond.export.surface import LAYOUTS, Surface, surface
 
 app = typer.Typer(
@@ -118,7 +118,7 @@ def _instrument(host: str, port: int, offline: bool) -> Instrument:
     try:
         return of_daemon(Client(host, port, timeout=1.0), f"{host}:{port}")
     except NoAnswerError:
-        return Instrument()
+        return Instrument(origin=f"{OWN_TABLE} (nobody answers on {host}:{port})")
     except StrangeAnswerError as error:
         give_up(f"what answers on {host}:{port} was not understood: {error}")
     except OSError as error:

@@ -115,10 +115,10 @@ def test_what_was_written_is_said_and_nothing_is_written_over(running: Running, 
 
 
 def test_without_a_daemon_the_knobs_are_demonds_own() -> None:
-    for extra in (("--port", 9), ("--offline",)):
+    for extra, why in (("--port", 9), " (nobody answers on 127.0.0.1:9)"), (("--offline",), ""):
         done = demond("export", "reaper", "--output", "-", *extra)
         assert done.returncode == 0
-        assert "demond's own table: 50 knobs" in done.stderr.replace(str(len(KNOBS)), "50")
+        assert f"demond's own table{why}: {len(KNOBS)} knobs" in done.stderr
         assert len(Effect(done.stdout).sliders) == len(KNOBS)
 
 
@@ -136,11 +136,10 @@ def test_open_stage_control_is_painted_within_a_second_of_opening(
 ) -> None:
     shown = [w for w in page.widgets if "address" in w and not page.is_deaf(w)]
     assert len(shown) > 2 * len(KNOBS)
+
     page.open()
-    seconds = page.wire.until(
-        page.take, lambda: all(w["id"] in page.values for w in shown), "every widget is painted"
-    )
-    assert seconds < 1.0
+    painted = page.wire.until(page.take, lambda: all(w["id"] in page.values for w in shown), "all is painted")
+    assert painted < 1.0
     assert page.values["demond_knob_volume_db"] == 0
     assert page.values["demond_knob_volume_db_text"] == "0 dB"
     assert page.pass_time() == [5000]
@@ -303,8 +302,6 @@ def test_touchosc_is_painted_within_a_second_of_its_first_ping(running: Running,
     app = touchosc_app.App(Path(said["files"][0]).read_bytes(), running.instrument.port, wire)
     faders = [node for node in app.nodes if node.kind == "FADER" and "/demond/knob/" in node.messages[0].address]
     texts = [n for n in app.nodes if n.messages and n.messages[0].address.endswith("/text") and n.kind == "LABEL"]
-    app.frame()
-    assert app.wire.sent == [("/ping", (("i", wire.port),))]
     exact = [node for node in faders if node.properties["grid"] == "0"]
     assert len(exact) > 30
 
@@ -312,8 +309,10 @@ def test_touchosc_is_painted_within_a_second_of_its_first_ping(running: Running,
         right = all(node.values["x"] == pytest.approx(0.25, abs=1e-6) for node in exact)
         return right and all(node.values["text"] for node in texts)
 
+    app.frame()
     assert app.wire.until(app.take, painted, "every fader and every text is painted") < 1.0
-    assert app.wire.sent[1][0] == "/demond/subscribe"
+    assert [address for address, _ in app.wire.sent] == ["/ping", "/demond/subscribe"]
+    assert app.wire.sent[0][1] == (("i", wire.port),)
     app.frame(4000)
     assert len(app.wire.sent) == 2, "not yet"
     app.frame(1001)

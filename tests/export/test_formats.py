@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -83,6 +85,27 @@ def test_the_command_that_starts_open_stage_control_has_its_documented_options()
         "--send": "192.168.1.5:9600",
         "--osc-port": "9001",
     }
+
+
+def test_both_surfaces_subscribe_again_when_demond_was_restarted_and_not_before() -> None:
+    made = surface(LIVE, TABLET)
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as daemon:
+        daemon.bind(("127.0.0.1", 0))
+        port = daemon.getsockname()[1]
+        page = open_stage_control_app.App(open_stage_control.session(made), open_stage_control.MODULE, port)
+        tablet = touchosc_app.App(touchosc.layout(made, 9001), port)
+        page.open()
+        for uptime, hellos in ((100.0, 1), (105.0, 1), (2.5, 2), (7.5, 2)):
+            for app in (page, tablet):
+                app.take("/demond/pong", ["1.0", uptime, 1])
+            page.pass_time()
+            sent = [[address for address, _ in app.wire.sent] for app in (page, tablet)]
+            assert sent[1].count("/demond/subscribe") == hellos
+            assert sent[0].count("/demond/subscribe") == 1 + hellos, "once when it was opened"
+        for app in (page, tablet):
+            subscription = next(arguments for address, arguments in app.wire.sent if address == "/demond/subscribe")
+            assert ("s", "text") in subscription
+            app.wire.close()
 
 
 @LAYOUT

@@ -52,8 +52,8 @@ def open_stage_control_(
     Faders in the knobs' own units, buttons that send no value, prompts as text inputs. The command that starts Open
     Stage Control with it is printed.
     """
+    session = _named(output or Path(f"demond-{layout}.json"), ".json")
     instrument = _instrument(host, port, offline)
-    session = output or Path(f"demond-{layout}.json")
     files: dict[Path, str | bytes] = {session: open_stage_control.session(_surface(instrument, layout))}
     module = None if session == _STDOUT else session.with_suffix(".js")
     if module is not None:
@@ -79,8 +79,8 @@ def touchosc_(
     Open it on the device, and set its connection 1 to UDP, this machine's address, send port 9600 and the receive
     port of --listen. The page is painted by itself.
     """
+    file = _named(output or Path(f"demond-{layout}.tosc"), ".tosc")
     instrument = _instrument(host, port, offline)
-    file = output or Path(f"demond-{layout}.tosc")
     files: dict[Path, str | bytes] = {file: touchosc.layout(_surface(instrument, layout), listen)}
     _write(files, force)
     words = f"UDP, host: the address of demond's machine, send port {port}, receive port {listen}"
@@ -101,14 +101,21 @@ def reaper_(
     Put it into the folder Effects of REAPER's resource path, insert it on a track, and send the track's MIDI to
     demond.
     """
+    file = _named(output or Path("demond.jsfx"), ".jsfx")
     instrument = _instrument(host, port, offline)
-    file = output or Path("demond.jsfx")
     files: dict[Path, str | bytes] = {file: reaper.effect(instrument)}
     _write(files, force)
     notes = {"folder": "Effects, below Options > Show REAPER resource path"}
     if len(instrument.knobs) > reaper.SLIDERS:
         notes["left out"] = ", ".join(knob.name for knob in instrument.knobs[reaper.SLIDERS :])
     _say(instrument, files, notes, as_json)
+
+
+def _named(file: Path, suffix: str) -> Path:
+    """`file`, if it is standard output or ends as the program that reads it wants."""
+    if file != _STDOUT and file.suffix != suffix:
+        give_up(f"{file}: the name has to end in {suffix}")
+    return file
 
 
 def _instrument(host: str, port: int, offline: bool) -> Instrument:
@@ -133,6 +140,8 @@ def _write(files: Mapping[Path, str | bytes], force: bool) -> None:
     """Writes all of them or none: each is whole before it takes its name."""
     if _STDOUT in files:
         content = files[_STDOUT]
+        if isinstance(content, bytes) and sys.stdout.isatty():
+            give_up("this file is no text for a terminal; name one with --output, or send it on")
         sys.stdout.buffer.write(content.encode() if isinstance(content, str) else content)
         sys.stdout.buffer.flush()
         return

@@ -108,6 +108,9 @@ def test_what_was_written_is_said_and_nothing_is_written_over(running: Running, 
     command = [sys.executable, "-m", "demond.cli", "export", "touchosc", "--offline", "-o", "-", "--layout", "phone"]
     out = subprocess.run(command, capture_output=True, check=True, timeout=90)
     assert touchosc_app.load(out.stdout).frame[2] == 414
+    odd = demond("export", "open-stage-control", "--offline", "--output", tmp_path / "set.js", "--force")
+    assert odd.returncode == 1
+    assert "end in .json" in odd.stderr
     missing = demond("export", "reaper", "--offline", "--output", tmp_path / "no" / "x.jsfx")
     assert missing.returncode == 1
     assert "x.jsfx cannot be written" in missing.stderr

@@ -19,7 +19,7 @@ from demond.mapping import load_mapping
 from demond.pictures import BAR, FOLDER, PICTURES, SURFACES
 from tests.export import touchosc_app
 
-ROOT = FOLDER.parent.parent
+SUFFIXES = {"open-stage-control": ".json", "touchosc": ".tosc", "reaper": ".jsfx"}
 
 
 def boxes(name: str) -> dict[str, list[tuple[float, float, float, float]]]:
@@ -100,7 +100,9 @@ def test_commands_and_mappings_on_a_page_are_right(page: Path, tmp_path: Path) -
         for line in block.splitlines():
             words = shlex.split(line, comments=True)
             if words[:2] == ["demond", "export"]:
-                result = CliRunner().invoke(app, [*words[1:], "--offline", "--force", "-o", str(tmp_path / "file.x")])
+                file = tmp_path / f"file{SUFFIXES[words[2]]}"
+                result = CliRunner().invoke(app, [*words[1:], "--offline", "--force", "-o", str(file)])
                 assert result.exit_code == 0, result.output
+                assert file.exists()
             elif words[:1] == ["demond"]:
                 assert CliRunner().invoke(app, [words[1], "--help"]).exit_code == 0, line

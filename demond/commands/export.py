@@ -164,7 +164,7 @@ def _write(files: Mapping[Path, str | bytes], force: bool) -> None:
 
 def _say(instrument: Instrument, files: Mapping[Path, str | bytes], notes: Mapping[str, str], as_json: bool) -> None:
     """What was written, from what, and what to do with it; beside a file on standard output, on standard error."""
-    counts = {"knobs": len(instrument.knobs), "scenes": len(instrument.scenes), "loras": len(instrument.loras)}
+    counts = {name: len(getattr(instrument, name)) for name in ("knobs", "scenes", "loras", "layers")}
     written = [str(path) for path in files if path != _STDOUT]
     if as_json and written:
         print_json({"files": written, "from": instrument.origin, **counts, **notes})

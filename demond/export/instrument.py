@@ -8,15 +8,15 @@ could have.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
 from demond.client import Client
 from demond.knobs import KNOBS, Curve, Form, Kind, Knob
+from demond.osc.codec import Argument
 from demond.osc.namespace import target_of
 from demond.scenes.scene import is_name
 
@@ -38,6 +38,7 @@ class Instrument:
     scenes: tuple[str, ...] = ()
     loras: tuple[str, ...] = ()
     """Names of those that are on."""
+    layers: tuple[str, ...] = ()
     origin: str = OWN_TABLE
     """Where this is known from, as a person reads it."""
 
@@ -85,10 +86,15 @@ def read_scenes(rows: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and is_name(name)))
 
 
-def read_loras(addresses: Sequence[str]) -> tuple[str, ...]:
-    """The LoRAs of `/demond/lora/NAME/strength`; other addresses are left out."""
-    found = [address.split("/")[3] for address in addresses if re.fullmatch("/demond/lora/[^/]+/strength", address)]
-    return tuple(dict.fromkeys(name for name in found if target_of(f"/demond/lora/{name}/strength") is not None))
+def read_named(address: str, found: Iterable[str]) -> tuple[str, ...]:
+    """The names that stand for the `*` of `address` in those of `found` that demond takes."""
+    before, after = address.split("*")
+    names = (
+        each[len(before) : len(each) - len(after)]
+        for each in found
+        if each.startswith(before) and each.endswith(after) and target_of(each) is not None
+    )
+    return tuple(dict.fromkeys(name for name in names if "/" not in name))
 
 
 def of_daemon(client: Client, where: str) -> Instrument:
@@ -98,8 +104,14 @@ def of_daemon(client: Client, where: str) -> Instrument:
     """
     knobs = read_knobs(_told(client, "/demond/knobs/table"))
     scenes = read_scenes(_told(client, "/demond/scene/list"))
-    loras = read_loras([reply.address for reply in client.ask("/demond/loras")])
-    return replace(Instrument(), knobs=knobs, scenes=scenes, loras=loras, origin=f"the daemon at {where}")
+    loras = read_named("/demond/lora/*/strength", _answers(client, "/demond/loras"))
+    layers = read_named("/demond/layer/*", _answers(client, "/demond/dump", "/demond/layer/*"))
+    return Instrument(knobs, scenes, loras, layers, f"the daemon at {where}")
+
+
+def _answers(client: Client, address: str, *arguments: Argument) -> list[str]:
+    """The addresses of what is answered; an older daemon answers that it knows no such thing."""
+    return [reply.address for reply in client.ask(address, *arguments)]
 
 
 def _told(client: Client, address: str) -> Any:

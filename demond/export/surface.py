@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from demond.export.instrument import Instrument
 from demond.knobs import Form, Kind, Knob
-from demond.osc.namespace import FIELDS
+from demond.osc.namespace import FIELDS, target_of
 from demond.scenes.transport import Sync
 from demond.session import DEPTH_LIMIT, SLOTS, STEPS_LIMIT
 
@@ -27,6 +27,7 @@ class Role(StrEnum):
     SCENE = "scene"
     SESSION = "session"
     TRANSPORT = "transport"
+    LAYER = "layer"
     TRIGGER = "trigger"
     STATUS = "status"
 
@@ -39,6 +40,7 @@ COLOURS: dict[Role, str] = {
     Role.SCENE: "#cf5c7a",
     Role.SESSION: "#7d8a45",
     Role.TRANSPORT: "#3f8fb5",
+    Role.LAYER: "#8c6d4f",
     Role.TRIGGER: "#b5533c",
     Role.STATUS: "#808890",
 }
@@ -180,7 +182,7 @@ def surface(instrument: Instrument, layout: Layout) -> Surface:
     first = [knobs.pop(name) for name in (*PLAYED, *SWITCHES) if name in knobs]
     prompts = [knobs.pop(name) for name in list(knobs) if name.startswith("prompt_")]
     sections: list[tuple[str, Role, list[Item]]] = [
-        ("play", Role.SHARED, [*map(_of_knob, first), *_at_hand()]),
+        ("play", Role.SHARED, [*map(_of_knob, first), *_at_hand(instrument.layers)]),
         ("scenes", Role.SCENE, _scenes(instrument.scenes)),
         ("prompts", Role.PROMPT, [*_prompts(layout), *map(_of_knob, prompts)]),
         *(
@@ -190,8 +192,14 @@ def surface(instrument: Instrument, layout: Layout) -> Surface:
         ("session", Role.SESSION, _session(instrument.loras, layout)),
         ("beat", Role.TRANSPORT, _transport()),
     ]
-    made = (Section(title, role, _pages(title, items, layout)) for title, role, items in sections)
+    made = (Section(title, role, _pages(title, filter(_taken, items), layout)) for title, role, items in sections)
     return Surface(layout, tuple(section for section in made if section.pages))
+
+
+def _taken(item: Item) -> bool:
+    """Whether demond takes the item's addresses. Knobs are believed of a daemon that has others than this version."""
+    addresses = [part.widget.address for part in item if part.widget.address]
+    return all(address.startswith("/demond/knob/") or target_of(address) is not None for address in addresses)
 
 
 # -- what there is -------------------------------------------------------------------------------------------------
@@ -279,12 +287,19 @@ def _choice(role: Role, label: str, address: str, choices: Sequence[tuple[str, V
     return _tall(Widget(Shape.CHOICE, role, label, address, choices=tuple(choices), start=start), shown)
 
 
-def _at_hand() -> list[Item]:
+def _switch(role: Role, label: str, address: str) -> Item:
+    return (Placed(Widget(Shape.TOGGLE, role, label, address), 0, 0, 1, 2),)
+
+
+def _at_hand(layers: Iterable[str]) -> list[Item]:
     """What the first page has besides knobs."""
     return [
+        _fire("reseed", "/demond/trigger/reseed"),
+        _fire("panic", "/demond/trigger/panic"),
         _fire("undo scene", "/demond/scene/undo", Role.SCENE),
         _fire("tap", "/demond/transport/tap", Role.TRANSPORT),
         _shown("scene", "/demond/scene/current"),
+        *(_switch(Role.LAYER, name, f"/demond/layer/{name}") for name in layers),
     ]
 
 
@@ -292,10 +307,9 @@ def _scenes(names: Iterable[str]) -> list[Item]:
     at = "/demond/scene/"
     morph = Widget(Shape.FADER, Role.SCENE, "morph", f"{at}morph", start="0")
     grid = [(word, word) for word in ("immediate", "beat", "bar", "4 bars")]
-    pause = Widget(Shape.TOGGLE, Role.SCENE, "pause", f"{at}morph/pause")
     return [
         *(_fire(name, f"{at}{name}", Role.SCENE) for name in names),
-        (Placed(pause, 0, 0, 1, 2),),
+        _switch(Role.SCENE, "pause", f"{at}morph/pause"),
         _fire("keep", f"{at}morph/keep"),
         _text(Role.SCENE, "recall", f"{at}current", 2),
         _shown("waits for its beat", f"{at}next"),
@@ -312,6 +326,7 @@ def _prompts(layout: Layout) -> list[Item]:
     items = [_text(Role.PROMPT, f"prompt {slot}", f"{at}{slot}/text", layout.columns) for slot in SLOTS]
     for slot in ("a", "b"):
         items.append(_text(Role.PROMPT, f"{slot} lyrics", f"{at}{slot}/lyrics", 4))
+        items.append(_text(Role.PROMPT, f"{slot} named", f"{at}{slot}/named", 2))
         for field in FIELDS:
             if field == "bpm":
                 items.append(_number(Role.PROMPT, f"{slot} bpm", f"{at}{slot}/bpm"))
@@ -346,6 +361,7 @@ def _transport() -> list[Item]:
         _shown("playing", f"{at}playing", 1, "1"),
         _number(Role.TRANSPORT, "bpm", f"{at}bpm", "120"),
         _number(Role.TRANSPORT, "beats a bar", f"{at}meter", "4"),
+        _switch(Role.TRANSPORT, "start stop", f"{at}start_stop"),
         _tall(bpm),
         _choice(Role.TRANSPORT, "sync", f"{at}sync", sync, "midi"),
     ]
@@ -354,7 +370,7 @@ def _transport() -> list[Item]:
 # -- where it stands -----------------------------------------------------------------------------------------------
 
 
-def _pages(title: str, items: Sequence[Item], layout: Layout) -> tuple[Page, ...]:
+def _pages(title: str, items: Iterable[Item], layout: Layout) -> tuple[Page, ...]:
     """`items` on shelves from left to right and top to bottom, on as many pages as they need."""
     pages: list[list[Placed]] = []
     column = row = height = 0

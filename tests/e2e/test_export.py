@@ -173,7 +173,7 @@ def test_every_widget_of_open_stage_control_does_what_it_says(
         elif kind == "switch":
             for choice in range(len(widget["values"]["values"])):
                 running.until(address, page.press(widget, choice))
-        elif kind == "button" and widget["mode"] == "toggle" and knob is not None:
+        elif kind == "button" and widget["mode"] == "toggle" and not address.endswith("/pause"):
             before = running.told(address)
             assert page.press(widget) != before
             running.until(address, 1 - float(str(before)))
@@ -196,7 +196,7 @@ def test_every_widget_of_open_stage_control_does_what_it_says(
             continue
         driven.add(address)
     left = {widget["address"] for widget in page.widgets if "address" in widget} - driven
-    assert {address for address in left if not re.fullmatch(SHOWN_ONLY, address)} == ELSEWHERE
+    assert {address for address in left if not re.fullmatch(SHOWN_ONLY, address)} <= ELSEWHERE
 
 
 TYPED = {
@@ -224,9 +224,10 @@ ELSEWHERE = {
     "/demond/scene/current", "/demond/scene/store", "/demond/scene/remove", "/demond/scene/index",
     "/demond/transport/tap", "/demond/transport/play", "/demond/transport/stop",
     "/demond/source", "/demond/source/silence", "/demond/timbre", "/demond/structure", "/demond/target",
-    "/demond/lora/load",
+    "/demond/lora/load", "/demond/prompt/a/named", "/demond/prompt/b/named",
+    "/demond/trigger/reseed", "/demond/trigger/panic",
 }  # fmt: skip
-"""What the next test presses."""
+"""What the next test presses, and what is another way to what is pressed here."""
 
 
 def number_or_text(text: str) -> object:

@@ -17,7 +17,7 @@ from demond.export.instrument import (
     Instrument,
     StrangeAnswerError,
     read_knobs,
-    read_loras,
+    read_named,
     read_scenes,
 )
 from demond.export.surface import (
@@ -227,10 +227,7 @@ def test_whatever_is_answered_for_scenes_only_names_are_taken(rows: object) -> N
 
 def test_only_what_may_be_a_name_is_taken_of_scenes_and_loras() -> None:
     assert read_scenes([{"name": "drop"}, {"name": "store"}, {"name": "a/b"}, {"name": 7}, 3]) == ("drop",)
-    addresses = [
-        "/demond/lora/warm/strength",
-        "/demond/lora/a b/strength",
-        "/demond/synced",
-        "/demond/lora//strength",
-    ]
-    assert read_loras(addresses) == ("warm",)
+    at = "/demond/lora"
+    found = [f"{at}/warm/strength", f"{at}/a b/strength", "/demond/synced", f"{at}//strength", f"{at}/a/b/strength"]
+    assert read_named(f"{at}/*/strength", found) == ("warm",)
+    assert read_named("/demond/layer/*", ["/demond/error", "/demond/update", "/demond/layer/a/b"]) == ()

@@ -15,7 +15,8 @@ from xml.sax.saxutils import escape
 
 from demond.export import open_stage_control, reaper, touchosc
 from demond.export.instrument import Instrument
-from demond.export.surface import COLOURS, LAYOUTS, Placed, Role, Section, Shape, Surface, Widget, surface
+from demond.export.surface import surface
+from demond.export.widgets import COLOURS, LAYOUTS, Placed, Role, Section, Shape, Surface, Widget
 from demond.knobs import KNOBS, Knob
 from demond.mapping import SHIPPED, load_mapping
 from demond.mapping.binding import Binding, Mode

@@ -15,7 +15,8 @@ from demond.client import Client, NoAnswerError
 from demond.commands import HOST, PORT, Host, Json, Port, err, give_up, out, print_json
 from demond.export import open_stage_control, reaper, touchosc
 from demond.export.instrument import OWN_TABLE, Instrument, StrangeAnswerError, of_daemon
-from demond.export.surface import LAYOUTS, Surface, surface
+from demond.export.surface import surface
+from demond.export.widgets import LAYOUTS, Surface
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from demond.export.surface import COLOURS, Layout, Page, Placed, Section, Shape, Surface, Widget
+from demond.export.widgets import COLOURS, Layout, Page, Placed, Section, Shape, Surface, Widget
 
 VERSION = "1.25.0"
 """Sessions of this version are read as they are: the last conversion is for those up to 1.24.2."""

@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from demond.export.surface import COLOURS, Page, Placed, Role, Section, Shape, Surface, Widget
+from demond.export.widgets import COLOURS, Page, Placed, Role, Section, Shape, Surface, Widget
 
 SPACE = uuid.UUID("5f5b0a4c-4c0e-5d8e-9b53-3f1f6c1f7d10")
 """Node IDs are made of it and of where the node stands, so that the same surface is the same file."""

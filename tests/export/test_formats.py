@@ -20,19 +20,8 @@ from demond.export.instrument import (
     read_named,
     read_scenes,
 )
-from demond.export.surface import (
-    LAYOUTS,
-    TABLET,
-    Layout,
-    Page,
-    Placed,
-    Role,
-    Section,
-    Shape,
-    Surface,
-    Widget,
-    surface,
-)
+from demond.export.surface import surface
+from demond.export.widgets import LAYOUTS, TABLET, Layout, Page, Placed, Role, Section, Shape, Surface, Widget
 from demond.knobs import KNOBS, described
 from demond.mapping import SHIPPED
 from demond.mapping.layout import formatted

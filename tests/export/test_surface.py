@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demond.export.instrument import Instrument
-from demond.export.surface import COLOURS, LAYOUTS, Layout, Placed, Role, Shape, surface
+from demond.export.surface import surface
+from demond.export.widgets import COLOURS, LAYOUTS, Layout, Placed, Role, Shape
 from demond.knobs import KNOBS
 from demond.osc.access import Role as May
 from demond.osc.entry import Use

@@ -5,9 +5,9 @@ the rate of its screen. An effect's sliders are named, automated, saved and undo
 it sends leaves with the audio block. Called by `demond export`.
 
 Each slider is in the knob's unit. It is sent as NRPN, 14 bits, whose number is the knob's place in demond's table, on
-channel 1: CC 99 and 98 the number, CC 6 and 38 the value, high half first (MIDI 1.0 Detailed Specification 4.2, p. 10
-and 18). `mappings/reaper.yaml` takes that back. The language: Cockos' JSFX reference, of which this needs sliders,
-`@init`, `@block`, `midirecv` and `midisend` with four arguments (REAPER 4.60).
+channel 1: CC 99 and 98 the number, CC 6 and 38 the value, high half first (MIDI 1.0 Detailed Specification 4.2,
+non-registered parameter numbers). `mappings/reaper.yaml` takes that back. The language: Cockos' JSFX reference, of
+which this needs sliders, `@init`, `@block`, `midirecv` and `midisend` with four arguments (REAPER 4.60).
 """
 
 from __future__ import annotations

@@ -85,10 +85,10 @@ def launch(session_file: str, module_file: str | None, host: str, port: int, lis
 def plain(text: str) -> str:
     """`text` as a property that is shown as it stands.
 
-    The program reads `@{...}`, `JS{...}` and the like in any property as code, `^name` in a label as an icon, and a
-    text that is JSON as what it says; `auto` means the widget's id.
+    The program reads `@{...}`, `JS{...}` and the like in any property as code, `^name` in a label as an icon, a label
+    of a switch as HTML, and a text that is JSON as what it says; `auto` means the widget's id.
     """
-    text = text.translate({ord("{"): "(", ord("}"): ")", ord("^"): "ˆ"})
+    text = text.translate({ord("{"): "(", ord("}"): ")", ord("^"): "ˆ", ord("<"): "‹", ord("&"): "+"})
     try:
         json.loads(text)
     except (ValueError, RecursionError):

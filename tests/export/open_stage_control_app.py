@@ -84,8 +84,9 @@ def _look_at(widget: Widget) -> None:
         if name not in SCRIPTS:
             for text in _texts(value):
                 assert not CODE.search(text), text
+                if name in ("label", "default", "unit", "values"):
+                    assert not set("^<&") & set(text), "an icon, or HTML"
                 if name in ("label", "default", "unit"):
-                    assert "^" not in text, "that is an icon"
                     assert text != "auto"
                     assert not _is_json(text), f"{text!r} is read as what it says"
     if kind == "fader":

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from demond import __version__
-from demond.commands import PROGRAM, become, engine, learn, look, mapping, out, play, run, scene, session
+from demond.commands import PROGRAM, become, engine, export, learn, look, mapping, out, play, run, scene, session
 
 app = typer.Typer(
     name="demond",
@@ -54,6 +54,7 @@ app.command()(mapping.why)
 app.command()(look.check)
 app.command()(mapping.fmt)
 app.command()(mapping.schema)
+app.add_typer(export.app, name="export")
 app.command()(look.doctor)
 app.add_typer(bench, name="bench")
 app.add_typer(engine.app, name="engine")

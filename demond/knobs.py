@@ -10,7 +10,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 
@@ -246,6 +246,11 @@ CURVES: tuple[str, ...] = (*(knob.name for knob in KNOBS if knob.per_frame), "in
 frame of a new slot is born with, whatever `denoise` says."""
 
 INDEX: dict[str, int] = {knob.name: i for i, knob in enumerate(KNOBS)}
+
+
+def described(knob: Knob) -> dict[str, object]:
+    """`knob` as plain JSON values, by the names of its fields."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(knob).items()}
 
 
 class UnknownKnobError(KeyError):

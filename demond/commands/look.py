@@ -11,7 +11,7 @@ from rich.table import Table
 
 from demond.client import Client, NoAnswerError
 from demond.commands import HOST, PORT, Host, Json, Port, err, from_daemon, give_up, out, print_json
-from demond.knobs import KNOBS, Kind
+from demond.knobs import KNOBS, Kind, described
 from demond.strict_yaml import Problem, YamlError
 
 
@@ -62,15 +62,8 @@ def knobs(host: Host = HOST, port: Port = PORT, as_json: Json = False) -> None:
         print_json(
             [
                 {
-                    "name": knob.name,
-                    "kind": knob.kind.value,
-                    "form": knob.form.value,
-                    "minimum": knob.minimum,
-                    "maximum": knob.maximum,
-                    "default": knob.default,
-                    "unit": knob.unit,
+                    **described(knob),
                     "address": f"/demond/knob/{knob.name}",
-                    "text": knob.text,
                     "heard_within_ms": heard.get(knob.kind),
                 }
                 for knob in KNOBS

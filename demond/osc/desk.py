@@ -1,15 +1,16 @@
-"""What a client asks of the OSC server itself: pings, subscriptions, dumps, touch, the log.
+"""What a client asks of the OSC server itself: pings, subscriptions, dumps, touch, the knob table, the log.
 
 Each function is a verb of the table, called by a batch after its knobs are set; what it returns is done in steps.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from demond import __version__
-from demond.knobs import did_you_mean
+from demond.knobs import KNOBS, described, did_you_mean
 from demond.osc._clients import Client, Clients
 from demond.osc.choices import FIRST_PORT, read_subscribe
 from demond.osc.codec import Argument, OscError
@@ -61,6 +62,7 @@ class Desk:
             Verb.UNSUBSCRIBE: self.unsubscribe,
             Verb.DUMP: self.dump,
             Verb.KNOB_TOUCH: self.touch,
+            Verb.KNOB_TABLE: self.knob_table,
             Verb.LOG_LEVEL: self.log_level,
             Verb.LOG_TAIL: self.log_tail,
         }
@@ -120,6 +122,10 @@ class Desk:
             raise OscError(400, "bad_args", target.address, f"one number is wanted, not {len(arguments)} arguments")
         held = number(target.address, arguments[0]) >= 0.5
         self._server.publisher.hold(client, target.knob.name, held)
+
+    def knob_table(self, client: Client, target: Target, arguments: Arguments) -> None:
+        """All that a surface needs to know of the knobs."""
+        self._server.send(client, f"{target.address}.reply", json.dumps([described(knob) for knob in KNOBS]))
 
     def log_level(self, client: Client, target: Target, arguments: Arguments) -> None:
         """How much demond logs."""

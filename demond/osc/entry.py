@@ -27,6 +27,7 @@ class Verb(Enum):
     LIST_LORAS = "list_loras"
     LIST_KNOBS = "list_knobs"
     BUILT_IN = "built_in"
+    KNOB_TABLE = "knob_table"
     STATUS = "status"
     TRACE = "trace"
     MESSAGES = "messages"

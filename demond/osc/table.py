@@ -208,6 +208,15 @@ TABLE: tuple[Entry, ...] = (
         use=Use.QUESTION,
     ),
     Entry(
+        "/demond/knobs/table",
+        Verb.KNOB_TABLE,
+        "none",
+        "Describes the knobs, as a surface needs them that is to be built",
+        "/demond/knobs/table.reply with a JSON text: a list with name, kind, form, minimum, maximum, default, unit, "
+        "curve, per_frame, choices and text of each",
+        use=Use.QUESTION,
+    ),
+    Entry(
         "/demond/status",
         Verb.STATUS,
         "none",

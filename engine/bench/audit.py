@@ -21,6 +21,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from engine import dcw, guidance
+from engine.backends.choose import NAMES, choose
 from engine.bench.stand import SHAPES, Stand, random
 from engine.curves import Curves
 from engine.knobs import Knobs
@@ -165,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m engine.bench.audit", description=DESCRIPTION)
     parser.add_argument("--shape", choices=SHAPES, default="tiny", help="the network, with random weights")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--backend", choices=NAMES, default="auto", help="what runs the network")
     parser.add_argument("--frames", type=int, default=FRAMES, help="length of the loop in latent frames of 40 ms")
     parser.add_argument("--depth", type=int, default=DEPTH, help="slots in flight")
     parser.add_argument("--steps", type=int, default=STEPS, help="steps of the schedule")
@@ -173,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(auto if asked.device == "auto" else asked.device)
-    stand = random(SHAPES[asked.shape], asked.frames, device)
+    stand = random(SHAPES[asked.shape], asked.frames, device, lambda model: choose(asked.backend, model, device))
     audits = [audit(stand, case, asked.depth, asked.steps) for case in CASES]
     sys.stdout.write(json.dumps([asdict(each) for each in audits], indent=2) + "\n" if asked.json else table(audits))
 

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from demond.bench import devices, hands, morphs, surfaces
+from demond.bench import devices, hands, lessons, morphs, surfaces
 from demond.bench.hands import KNOBS, Watch
 from demond.bench.latency import machine, private_server, running_daemon
 from demond.bench.rows import Row
@@ -48,6 +48,8 @@ class Stand:
     server: str
     port: int
     mapping: Path
+    learned: Path
+    """The daemon's file of learned lines."""
     turns: int
     bursts: int
     seconds: float
@@ -72,6 +74,9 @@ GOALS: dict[str, Callable[[Stand], Iterator[Row]]] = {
     "G1": _from_hand,
     "G2": lambda stand: iter([devices.replugs(stand.client, stand.server, stand.turns)]),
     "G3": lambda stand: iter([devices.reloads(stand.client, stand.server, stand.mapping, HEAD, stand.turns)]),
+    "G4": lambda stand: iter(
+        [lessons.lessons(stand.client, stand.server, stand.port, stand.learned, min(stand.turns, 3))]
+    ),
     "G5": lambda stand: iter([surfaces.many_clients(stand.client, stand.port, stand.turns, stand.crowd)]),
     "G6": _on_surfaces,
     "G7": lambda stand: iter([surfaces.mistakes(stand.port, stand.crowd)]),
@@ -103,7 +108,8 @@ def main(
     """How soon and how reliably hands are followed: a table of goals, with what was measured and whether it was met.
 
     G1 from a MIDI or OSC message to the knob; G2 a controller that is plugged in again; G3 a mapping that is saved;
-    G5 many OSC clients, one of them dead; G6 a dump and the first paint of a page; G7 answers to mistakes; G8 morphs.
+    G4 a fader that is learned; G5 many OSC clients, one of them dead; G6 a dump and the first paint of a page; G7
+    answers to mistakes; G8 morphs.
     Ends with status 1 when a goal was not met. `--turns 3 --bursts 2` takes half a minute.
     """
     wanted = _wanted(goals)
@@ -114,11 +120,12 @@ def main(
         mapping.write_text(HEAD + devices.box_mapping())
         devices.write_profile(Path(folder))
         options = ["--midi", "jack", "--mapping", str(mapping), *(run or [])]
-        with running_daemon(server, options) as client, ExitStack() as crowd:
+        learned = Path(folder) / "demond/learned.yaml"  # as demond.paths has it
+        with running_daemon(server, options, state=Path(folder)) as client, ExitStack() as crowd:
             status = client.status()
             watch = Watch(int(status["pid"]))
             port = int(status["osc"]["port"])
-            stand = Stand(client, watch, server, port, mapping, turns, bursts, seconds, rate, crowd)
+            stand = Stand(client, watch, server, port, mapping, learned, turns, bursts, seconds, rate, crowd)
             for goal in wanted:
                 with console.status(f"{goal} ..."):
                     rows += GOALS[goal](stand)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -32,15 +33,19 @@ def private_server(rate: int, period: int) -> Iterator[str]:
 
 
 @contextmanager
-def running_daemon(server: str, arguments: list[str]) -> Iterator[Client]:
-    """The real daemon on `server`, playing; yields a client that talks to it."""
+def running_daemon(server: str, arguments: list[str], state: Path | None = None) -> Iterator[Client]:
+    """The real daemon on `server`, playing; yields a client that talks to it.
+
+    What it keeps it keeps in the folder `state`, by default where the user's own daemon does.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     midi = [] if "--midi" in arguments else ["--midi", "none"]
     options = ["--server", server, "--osc-port", str(port), *midi, "--state", "forget", *arguments]
+    environment = os.environ | ({} if state is None else {"XDG_STATE_HOME": str(state)})
     process = subprocess.Popen(
-        [sys.executable, "-m", "demond.cli", "run", *options], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "demond.cli", "run", *options], stderr=subprocess.PIPE, text=True, env=environment
     )
     try:
         client = Client(port=port)

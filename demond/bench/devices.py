@@ -91,14 +91,14 @@ def replugs(client: Client, server: str, turns: int) -> Row:
     armed = 0
     with Controller(BOX, server) as box:
         box.plug()
-        _wait_for_port(client, there=True)
+        wait_for_port(client, there=True)
         for turn in range(turns):
             client.ask(f"/demond/knob/{FADER}", 0.5)
             box.send("b00040", "b00040", "b0003f")  # the fader picks its knob up, so that there is something to lose
             for i, name in enumerate(MOTORS):
                 client.ask(f"/demond/knob/{name}/norm", (turn * 8 + i) % 97 / 96)
             box.unplug()
-            _wait_for_port(client, there=False)
+            wait_for_port(client, there=False)
             wanted = _shown(client)
             plugged_ns = box.plug()
             deadline = time.monotonic() + _PATIENCE
@@ -107,13 +107,14 @@ def replugs(client: Client, server: str, turns: int) -> Row:
             seconds += [took] if took is not None else []
             armed += _is_armed(client, box)
         box.unplug()
-        _wait_for_port(client, there=False)  # nobody shall take it for the next one
+        wait_for_port(client, there=False)  # nobody shall take it for the next one
     met = len(seconds) == turns == armed and below(seconds, _REPLUG_SECONDS, 100)
     notes = f"{armed} of {turns} times the takeover was armed again"
     return row("G2", "replug to all lamps and motors painted", "s", seconds, "all < 1 s", met, notes)
 
 
-def _wait_for_port(client: Client, there: bool) -> None:
+def wait_for_port(client: Client, there: bool) -> None:
+    """Until the daemon has noticed that the box was plugged in, or out. Raises `RuntimeError`."""
     deadline = time.monotonic() + _PATIENCE
     while (f"{BOX}:out" in client.status()["midi"]["ports"]) != there:
         if time.monotonic() > deadline:
@@ -143,7 +144,7 @@ def reloads(client: Client, server: str, mapping: Path, head: str, turns: int) -
     wrong: list[str] = []
     with Controller(BOX, server) as box:
         box.plug()
-        _wait_for_port(client, there=True)
+        wait_for_port(client, there=True)
         for turn in range(turns):
             top = (0.25, 0.75)[turn % 2]
             began = time.monotonic_ns()

@@ -1,0 +1,137 @@
+"""The graph backend's own part: what it writes into its buffers and when. Kernels run in Triton's interpreter.
+
+There is no graph without a GPU: what would be captured is kept and run again instead, on the same buffers. So it shows
+that a launch finds everything it needs, and not what a capture itself does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.backends import BackendError, Side
+from engine.backends.eager import EagerBackend
+from engine.model.dit import DiT, Sizes
+from tests.engine.parts import gaussian
+
+pytest.importorskip("triton", reason="the kernels of a GPU are written in Triton, which the dev extra brings")
+
+from engine.backends import graph
+from engine.backends.graph import GraphBackend
+
+FRAMES = 12
+
+
+class Recorded:
+    """In the place of a captured graph."""
+
+    def __init__(self, run: Callable[[], None], pool: object) -> None:
+        self.replay = run
+        self.pool = pool
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> DiT:
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(graph, "captured", Recorded)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    generator, model = torch.Generator().manual_seed(3), DiT(Sizes(32, 48, 2, 2, 1, 16, encoder_hidden_size=24))
+    for name, parameter in model.named_parameters():
+        drawn = torch.randn(parameter.shape, generator=generator)
+        parameter.detach().copy_(torch.ones(()) if "norm" in name else drawn / parameter.shape[-1] ** 0.5)
+    return model.eval().requires_grad_(False)
+
+
+def sides_of(backend: EagerBackend | GraphBackend, lengths: list[int], seed: int = 0) -> list[Side]:
+    """Rows with conditions of these lengths; the second has a mask."""
+    contexts = [gaussian(1, FRAMES, 128, seed=seed + row) for row in range(len(lengths))]
+    states = [gaussian(1, length, 24, seed=50 + seed + row) for row, length in enumerate(lengths)]
+    masks = [None if row != 1 else gaussian(1, length, seed=9) for row, length in enumerate(lengths)]
+    return [Side(c, backend.keys_values(s), m) for c, s, m in zip(contexts, states, masks, strict=True)]
+
+
+def near(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() < 2e-5)
+
+
+def test_rows_are_those_of_the_eager_backend_whatever_was_asked_before(model: DiT) -> None:
+    """Fewer rows and more, other times, conditions and contexts, in one life."""
+    backend, eager = GraphBackend(model), EagerBackend(model)
+    backend.prepare(2, FRAMES, 10)
+    assert backend.most == 4
+    asked = [([0.2, 1.0], [5, 9]), ([0.5], [3]), ([0.2, 0.9, 0.7], [9, 2, 7]), ([1.0, 0.2], [64, 1])]
+    for turn, (times, lengths) in enumerate(asked):
+        x = gaussian(len(times), FRAMES, 64, seed=turn)
+        sides = sides_of(eager, lengths, seed=10 * turn)
+        first = backend.velocity(x, times, sides)
+        assert near(first, eager.velocity(x, times, sides))
+        again = backend.velocity(x, times, sides)
+        assert torch.equal(first, again)
+        assert first.data_ptr() != again.data_ptr()
+
+
+def test_neighbours_that_share_a_side_are_written_at_once_and_only_when_it_changes(
+    model: DiT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = GraphBackend(model)
+    backend.prepare(2, FRAMES, 10)
+    written: list[slice] = []
+    write = graph._Buffers._write
+    monkeypatch.setattr(
+        graph._Buffers, "_write", lambda own, rows, side: (written.append(rows), write(own, rows, side))
+    )
+    one, other = sides_of(backend, [5, 4])
+    x = gaussian(4, FRAMES, 64, seed=1)
+    for sides in ([one, one, other, other], [one, one, other, other], [one, other, other, other]):
+        backend.velocity(x, [0.1, 0.2, 0.3, 0.4], sides)
+    assert written == [slice(0, 2), slice(2, 4), slice(1, 2)]
+
+
+def test_more_times_than_are_kept_find_their_rows(model: DiT, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "_TIMES_KEPT", 3)
+    backend, eager = GraphBackend(model), EagerBackend(model)
+    backend.prepare(1, FRAMES, 5)
+    [side] = sides_of(eager, [4])
+    x = gaussian(1, FRAMES, 64, seed=1)
+    for time in (0.1, 0.2, 0.3, 0.4, 0.1):
+        assert near(backend.velocity(x, [time], [side]), eager.velocity(x, [time], [side]))
+
+
+def test_what_it_was_not_prepared_for_is_refused(model: DiT) -> None:
+    backend = GraphBackend(model)
+    [side] = sides_of(backend, [4])
+    with pytest.raises(BackendError, match="prepared for"):
+        backend.velocity(gaussian(1, FRAMES, 64, seed=1), [0.5], [side])
+    backend.prepare(1, FRAMES, 5)
+    with pytest.raises(BackendError, match="prepared for"):
+        backend.velocity(gaussian(1, FRAMES + 2, 64, seed=1), [0.5], [side])
+    [long] = sides_of(backend, [65])
+    with pytest.raises(BackendError, match="conditions of 64 tokens, not of 65"):
+        backend.velocity(gaussian(1, FRAMES, 64, seed=1), [0.5], [long])
+
+
+def test_a_capture_that_fails_is_an_error_in_words(model: DiT, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(run: Callable[[], None], pool: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(graph, "captured", refuse)
+    with pytest.raises(BackendError, match="cannot run the network as a graph: operation not permitted"):
+        GraphBackend(model).prepare(1, FRAMES, 5)
+
+
+def test_other_weights_are_prepared_for_the_same(model: DiT) -> None:
+    backend = GraphBackend(model)
+    backend.prepare(1, FRAMES, 5)
+    weights = {"proj_out.weight": 2 * model.proj_out.weight, "proj_out.bias": 2 * model.proj_out.bias}
+    twin = backend.retuned(weights)
+    [side] = sides_of(backend, [4])
+    x = gaussian(1, FRAMES, 64, seed=1)
+    assert near(twin.velocity(x, [0.5], [side]), 2 * backend.velocity(x, [0.5], [side]))

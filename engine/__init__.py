@@ -25,7 +25,7 @@ from engine.lead import Lead
 from engine.lora import LoraError
 from engine.model.checkpoint import CheckpointError
 from engine.performance import Step
-from engine.playback import LoopPort, Write
+from engine.port import LoopPort, Write
 from engine.rig import Silence
 from engine.session import DeviceError, Session
 from engine.source import SourceError

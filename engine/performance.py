@@ -20,7 +20,8 @@ from engine.guide import Guide, Guides
 from engine.knobs import Knobs
 from engine.model.checkpoint import Progress
 from engine.offline import VirtualPort
-from engine.playback import LoopPort, Playback, Write
+from engine.playback import Playback
+from engine.port import LoopPort, Write
 from engine.rig import Rig
 from engine.stream import Result, Ring
 

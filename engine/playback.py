@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import soxr
@@ -26,6 +25,7 @@ from engine.fades import Block, crossfade
 from engine.geometry import SAMPLE_RATE, hop_at
 from engine.lead import LeadController
 from engine.placement import Loop, Piece, Placement, placed
+from engine.port import LoopPort, Write
 from engine.stream import Result
 from engine.stretches import Stretches
 from engine.vae import Vae, begin_window
@@ -49,74 +49,6 @@ _MARGIN = 1
 """Latent frames around a window that hide the resampler's ends; its filter is far shorter than 40 ms."""
 
 
-class LoopPort(Protocol):
-    """The playback loop as the engine sees it. Frames are stereo float32 at the port's own rate."""
-
-    @property
-    def rate(self) -> int:
-        """JACK's sample rate in Hz."""
-
-    @property
-    def frames(self) -> int:
-        """Frames in the loop."""
-
-    @property
-    def period(self) -> int:
-        """Frames in one of JACK's periods."""
-
-    @property
-    def port_latency(self) -> int:
-        """Frames from the callback to the ear, as JACK reports them."""
-
-    def place(self) -> tuple[int, int]:
-        """Frames consumed so far, and the position in the loop of the next one."""
-
-    def band(self) -> tuple[int, int]:
-        """The positions a and b (not included), a < b, between which the playhead goes round; all by default.
-
-        At b it jumps to a, and from outside to (position - a) modulo (b - a) after a; it fades from what lies beyond.
-        """
-
-    def read(self, position: int, count: int) -> NDArray[np.float32]:
-        """A copy [count,2] from `position`, wrapping."""
-
-    def commit(self, position: int, block: NDArray[np.float32]) -> None:
-        """Writes `block` [count,2] at `position`, wrapping. An engine that dies in here leaves no half sample."""
-
-    def replace(self, rate: int, content: NDArray[np.float32], dry: NDArray[np.float32]) -> None:
-        """Makes `content` [frames,2] at `rate` the whole loop, and `dry` [frames,2] the source that it is made from.
-
-        The playhead keeps its share of the loop, and what was heard before is faded from.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """One block that was placed into the loop."""
-
-    start_playhead: int
-    """Absolute frame at which its first new sample will be consumed."""
-    position: int
-    """Position of that sample in the loop."""
-    frames: int
-    knob_version: int
-    """Version of the knobs at the last step of the latent."""
-    admitted_version: int
-    result: int
-    """Id of the latent's result."""
-    decode_ms: float
-    """Decoding, resampling, fading and copying."""
-    tick: int
-    """The tick that finished the latent, and when it began: with the reading of the knobs."""
-    tick_started_ns: int
-    latent_ready_ns: int
-    written_ns: int
-    late_frames: int
-    """How far the playhead had passed the intended start; these frames were left as they were."""
-    correlated: bool
-    """Whether the block was faded in as the same music (linear) or as other music (equal power)."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Block:
     """A block that is being decoded."""
@@ -124,6 +56,7 @@ class _Block:
     result: Result
     loop: Loop
     start: int
+    position: int
     placement: Placement
     audio: list[Callable[[], Block]]
     """Of each piece, once it is waited for."""
@@ -356,10 +289,12 @@ class Playback:
         placement = placed(loop, position, samples, self._available)
         if placement is None:
             return None
+        start += placement.skipped
         self._block = _Block(
             result=result,
             loop=loop,
-            start=start + placement.skipped,
+            start=start,
+            position=self._position(start),
             placement=placement,
             audio=[self._decoded(result, piece) for piece in placement.pieces],
             urgent=urgent,
@@ -375,8 +310,7 @@ class Playback:
         if block is None:
             return None
         audio = [wait() for wait in block.audio]
-        position = block.placement.pieces[0].position
-        start, placement, port = block.start, block.placement, self._port
+        start, position, placement, port = block.start, block.position, block.placement, self._port
         if self._result is not block.result or self._loop != block.loop or self._position(start) != position:
             return None  # another loop or another band: this is no place for the block any more
         late = max(0, port.place()[0] + port.period - start)

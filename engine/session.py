@@ -34,7 +34,8 @@ from engine.model.checkpoint import Progress
 from engine.offline import VirtualPort
 from engine.pace import Pace
 from engine.performance import Performance, Rehearsal, Step, rehearse
-from engine.playback import KEEP, LoopPort
+from engine.playback import KEEP
+from engine.port import LoopPort
 from engine.rig import DEPTH_MOST, Builder, Rig, Setup, Silence
 from engine.threads import settle
 from engine.vae import decode_window

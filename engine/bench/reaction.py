@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from engine.fades import Block
 from engine.knobs import Knobs
 from engine.performance import Step
-from engine.playback import Write
+from engine.port import Write
 from engine.session import Session
 
 KINDS = ("shared", "moving", "slot", "session")

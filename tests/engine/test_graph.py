@@ -1,7 +1,7 @@
 """The graph backend's own part: what it writes into its buffers and when. Kernels run in Triton's interpreter.
 
-There is no graph without a GPU: what would be captured is kept and run again instead, on the same buffers. So it shows
-that a launch finds everything it needs, and not what a capture itself does.
+There is no graph without a GPU: what would be captured is kept and run again instead, on the same buffers. So it
+shows that a launch finds everything it needs, and not what a capture itself does.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from engine import RateError
 from engine.fades import crossfade
 from engine.geometry import HOP
 from engine.offline import VirtualPort
-from engine.playback import FADE, KEEP, Playback, Write
+from engine.playback import FADE, KEEP, Playback
+from engine.port import Write
 from engine.stream import Result
 from tests.engine.parts import gaussian
 

@@ -1,6 +1,7 @@
 """Fixtures that every test may use, and what must be set before anything is imported."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ from tests.jack import jackd
 
 __all__ = ["jackd"]
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, and so do its children
 os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels of a GPU are tested on the CPU; read when triton is imported
 
 

@@ -57,7 +57,10 @@ def _depth(value: object) -> object:
     raise ValueError(f"must be 1 to {DEPTH_LIMIT}, or {AUTO}, not {shown[:60]}")
 
 
-Depth = Annotated[int | Literal["auto"], BeforeValidator(_depth)]
+Depth = Annotated[
+    int | Literal["auto"],
+    BeforeValidator(_depth, json_schema_input_type=Annotated[int, Field(ge=1, le=DEPTH_LIMIT)] | Literal["auto"]),
+]
 
 
 def _time_signature(text: str) -> str:

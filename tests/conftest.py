@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -20,3 +21,11 @@ def state_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _denormals() -> Iterator[None]:
+    """A session flushes denormals in its thread, which the floats of property tests do not bear."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)

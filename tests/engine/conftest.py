@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,13 +21,6 @@ from tests.engine.parts import FRAMES, gaussian, random_backend, random_guides, 
 from tests.engine.playing import Player
 
 single_threaded()
-
-
-@pytest.fixture(autouse=True)
-def _denormals() -> Iterator[None]:
-    """A session flushes denormals in its thread, which the floats of property tests do not bear."""
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ LEFT_OUT = {
     "/demond/lfo/{knob}": "takes seven arguments",
     "/demond/gesture/{knob}": "takes two",
     "/demond/transport/beat": "sent to those who spell it out",
+    "/demond/transport/lead": "whether demond leads JACK's transport is set once, and not in a song",
     "/demond/log/line": "the log",
     "/demond/map/{line}/enable": "hundreds of lines",
     "/demond/midi/last": "a text for programs",

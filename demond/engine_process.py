@@ -121,6 +121,8 @@ class _Play:
         self._loop = SharedLoop.attach(start.loop)
         self._table = KnobTable.attach(start.knob_table)
         self._trace = Trace.attach(start.trace)
+        # Where Triton keeps compiled kernels by itself, a service may not write.
+        os.environ.setdefault("TRITON_CACHE_DIR", str(Path(start.cache) / "triton"))
         self._session = open_session(
             start.settings,
             start.device,

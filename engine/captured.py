@@ -6,6 +6,7 @@ on the device, the host waits once, for the audio. The decoder runs in half prec
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +33,7 @@ class CapturedVae:
             inner.model.decoder.half()
             _fuse_snakes(inner.model.decoder)
         self._inner, self.reach, self.encoder_reach = inner, inner.reach, inner.encoder_reach
-        self._device = device
+        self._device, self._lock = device, threading.Lock()
         self._stream = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call] # heard sooner than a tick
         pool = torch.cuda.graph_pool_handle()
         with torch.inference_mode(), torch.cuda.stream(self._stream):
@@ -55,7 +56,7 @@ class CapturedVae:
         """See `engine.vae.begin_window`. A window longer than the longest of :data:`COUNTS` is decoded uncaptured."""
         stream = self._stream
         stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
+        with self._lock, torch.cuda.stream(stream):  # a rehearsal decodes in another thread
             at = bisect_left(COUNTS, count)
             if at < len(COUNTS):
                 audio = self._windows[at].decode(latents, start, self.reach)[:, : count * HOP]

@@ -215,9 +215,7 @@ def rehearse(rig: Rig, knobs: Knobs, curves: Curves, place: float, whole: bool, 
     port.play(int(place * port.frames))
     while performance.result is None:
         progress("rehearsal", 0.0)
-        performance.step(knobs, curves)
-        if rig.latents.is_cuda:  # or more than one tick would queue up before the next one of the present rig
-            torch.cuda.current_stream(rig.latents.device).synchronize()
+        performance.step(knobs, curves)  # which waits for its tick, so that one at most is queued before the music's
     for _ in range(2 if whole else 0):  # a lap in two halves, as nothing is written where the playhead is
         while performance.playback.fill():
             progress("rehearsal", 0.5)

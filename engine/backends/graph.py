@@ -10,6 +10,7 @@ Nothing falls back to slower code: what cannot be captured is a :class:`BackendE
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
@@ -43,6 +44,7 @@ class GraphBackend:
         self._buffers: _Buffers | None = None
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._shape = (0, 0, 0)
+        self._lock = threading.Lock()
         self.most = 1
 
     @torch.inference_mode()
@@ -87,15 +89,18 @@ class GraphBackend:
         rows = next((rows for rows in self._graphs if rows >= len(x)), None)
         if buffers is None or rows is None or x.shape[1] != buffers.x.shape[1]:
             raise BackendError(f"prepared for (slots, frames, tokens) {self._shape}, not for {tuple(x.shape)}")
-        for time in buffers.unknown(t):
-            buffers.time.fill_(time)
-            buffers.place.fill_(buffers.place_of(time))
-            self._time_graph.replay()
-        buffers.attend(sides)
-        buffers.x[: len(x)].copy_(x)
-        buffers.go_to(t)
-        self._graphs[rows].replay()
-        return buffers.out[: len(x)].clone()
+        # A rehearsal may run the same backend in another thread: from the first write to the copy of the result the
+        # buffers are one forward's. The device does them one after the other in any case.
+        with self._lock:
+            for time in buffers.unknown(t):
+                buffers.time.fill_(time)
+                buffers.place.fill_(buffers.place_of(time))
+                self._time_graph.replay()
+            buffers.attend(sides)
+            buffers.x[: len(x)].copy_(x)
+            buffers.go_to(t)
+            self._graphs[rows].replay()
+            return buffers.out[: len(x)].clone()
 
 
 class _Buffers:

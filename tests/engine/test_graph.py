@@ -7,6 +7,7 @@ shows that a launch finds everything it needs, and not what a capture itself doe
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -76,6 +77,22 @@ def test_rows_are_those_of_the_eager_backend_whatever_was_asked_before(model: Di
         again = backend.velocity(x, times, sides)
         assert torch.equal(first, again)
         assert first.data_ptr() != again.data_ptr()
+
+
+def test_a_rehearsal_in_another_thread_does_not_get_into_a_forward(model: DiT) -> None:
+    backend, eager = GraphBackend(model), EagerBackend(model)
+    backend.prepare(1, FRAMES, 10)
+    sides = sides_of(eager, [3, 9, 5, 7])
+    xs = [gaussian(1, FRAMES, 64, seed=seed) for seed in range(4)]
+
+    def forward(i: int) -> Tensor:
+        with torch.inference_mode():
+            return backend.velocity(xs[i], [0.2 * i + 0.1], [sides[i]])
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(forward, range(4)))
+    for i, velocity in enumerate(found):
+        assert near(velocity, eager.velocity(xs[i], [0.2 * i + 0.1], [sides[i]]))
 
 
 def test_neighbours_that_share_a_side_are_written_at_once_and_only_when_it_changes(

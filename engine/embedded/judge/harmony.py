@@ -11,6 +11,8 @@ from engine.embedded.music.theory import SCALES
 from engine.geometry import SAMPLE_RATE
 
 _SIZE, _HOP = 16_384, 4_096
+_SILENCE = 10 ** (-80 / 20)
+"""Of a clip's loudest frame: below it is digital silence, whose chroma is what rounding left."""
 
 
 def chroma(audio: Tensor) -> Tensor:
@@ -34,5 +36,12 @@ def key(mean_chroma: Tensor, root: int, mode: str) -> tuple[bool, float]:
 
 
 def progression_agreement(a: Tensor, b: Tensor) -> Tensor:
-    """Correlation [B] of two chroma sequences [B,12,frames] over pitch classes, averaged over time."""
-    return F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)).mean(1)
+    """Correlation [B] of two chroma sequences [B,12,frames] over pitch classes, averaged over time.
+
+    Frames where `b`, the original, is silent have no pitches to agree with and are left out.
+    """
+    each = F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True))
+    level = b.norm(dim=1)
+    heard = level > _SILENCE * level.amax(1, keepdim=True)
+    agreement: Tensor = (each * heard).sum(1) / heard.sum(1).clamp(min=1)
+    return agreement

@@ -75,6 +75,16 @@ def test_progressions_agree_when_the_chords_do() -> None:
     assert float(harmony.progression_agreement(harmony.chroma(a), harmony.chroma(b))) < 0.2
 
 
+def test_silence_is_no_part_of_a_progression() -> None:
+    """Digital silence has no pitches: a clip agrees with itself whether it begins with some or not."""
+    rests = torch.cat((torch.zeros(1, 2, SECOND), chord(60, 64, 67)), -1)
+    a = harmony.chroma(rests)
+    assert float(harmony.progression_agreement(a, a)) > 0.99
+    hiss = rests + 1e-4 * torch.randn(rests.shape, generator=torch.Generator().manual_seed(1))
+    assert float(harmony.progression_agreement(harmony.chroma(hiss), a)) > 0.99
+    assert float(harmony.progression_agreement(a, torch.zeros_like(a))) == 0
+
+
 def test_a_copy_is_faithful_and_a_muffled_one_is_not() -> None:
     generator = torch.Generator().manual_seed(1)
     noise = 0.1 * torch.randn(2, 2 * SECOND, generator=generator)

@@ -107,6 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--loop", type=float, default=4.0, help="seconds of the built-in loop that are used (default 4)"
     )
     parser.add_argument("--depth", type=int, default=4, help="slots in flight (default 4); fewer are faster")
+    parser.add_argument("--checkpoint", type=Path, help="default: the one inside")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
     asked = parser.parse_args(arguments)
     faults, lowest, highest, began = [], 0.0, -99.0, time.monotonic()
@@ -114,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
         path = Path(folder) / "loop.wav"
         loop = load_source(embedded.CLIP)[:, : int(asked.loop * SAMPLE_RATE)]
         soundfile.write(path, loop.T, SAMPLE_RATE, subtype="FLOAT")
-        session = Session(source=path, device=asked.device, depth=asked.depth)
+        session = Session(asked.checkpoint, asked.device, asked.depth, source=path)
         try:
             for second, heard in enumerate(seconds_heard(session, asked.minutes)):
                 lowest, highest = min(lowest, heard.loudness), max(highest, heard.loudness)

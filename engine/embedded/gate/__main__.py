@@ -19,7 +19,7 @@ from torch import Tensor
 from engine import embedded
 from engine.embedded.gate.player import Player
 from engine.embedded.gate.requests import requests
-from engine.embedded.gate.rows import Row, all_rows
+from engine.embedded.gate.rows import all_rows
 from engine.model.checkpoint import CheckpointError
 
 
@@ -54,17 +54,12 @@ def main(arguments: list[str] | None = None) -> int:
             rows.append(row)
             heard.update(audio)
             if not asked.json:
-                print(_line(row), flush=True)
+                print(row, flush=True)
     if asked.json:
         print(json.dumps({"requests": len(wanted), "rows": [asdict(row) for row in rows]}, indent=1))
     if asked.pictures:
         _pictures(heard, asked.pictures)
     return 1 if any(row.passed is False for row in rows) else 0
-
-
-def _line(row: Row) -> str:
-    verdict = {True: "", False: "  MISSED", None: ""}[row.passed]
-    return f"{row.measure:62} {row.got:34} {row.gate}{verdict}"
 
 
 def _pictures(heard: dict[str, Tensor], folder: Path) -> None:

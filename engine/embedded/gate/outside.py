@@ -1,24 +1,24 @@
 """Sounds from outside the generator's world, through the codec: does a user's own file come back recognisably?
 
-Called by the gate. The sounds are those of `engine.embedded.music.foreign`, of seeds that training never met; three
-families of the seven it never met at all.
+Called by the gate, and by the codec's training with other seeds. The sounds are nine families of
+`engine.embedded.music.foreign`, of seeds that training never met; three of the families it never met at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from engine.embedded.gate.player import Player
-from engine.embedded.gate.requests import FIRST_SEED
+from engine.embedded.gate.player import Codec
 from engine.embedded.judge import fidelity, harmony, rhythm
 from engine.embedded.judge.spectra import magnitudes, mel_filters
-from engine.embedded.music.foreign import HELD_OUT, TRAINING, foreign
+from engine.embedded.music.foreign import foreign
 
-FAMILIES = TRAINING | HELD_OUT
+FAMILIES = ("voice", "sweeps", "grains", "damaged", "chimes", "tones", "strings", "metal", "noise")
+"""What is judged, whatever else training may meet."""
 _TONAL = ("strings", "metal", "damaged")
 """Families with pitches that stay, so that harmony can be compared."""
 
@@ -40,11 +40,15 @@ class Returned:
     """The mean of each family's clips."""
 
 
-def returned(player: Player, clips: int = 3, seconds: float = 6.0) -> Returned:
-    """Encodes and decodes `clips` (2 or more) clips of every family."""
-    seeds = range(FIRST_SEED, FIRST_SEED + clips)
-    originals = {name: torch.stack([foreign(name, s, seconds, player.device) for s in seeds]) for name in FAMILIES}
-    copies = {name: player.decode(player.encode(x)) for name, x in originals.items()}
+def sounds(first_seed: int, device: torch.device, clips: int = 3, seconds: float = 6.0) -> dict[str, Tensor]:
+    """`clips` (2 or more) clips [clips,2,N] of every family, of seeds from `first_seed` on."""
+    seeds = range(first_seed, first_seed + clips)
+    return {name: torch.stack([foreign(name, seed, seconds, device) for seed in seeds]) for name in FAMILIES}
+
+
+def returned(codec: Codec, originals: Mapping[str, Tensor]) -> Returned:
+    """Encodes and decodes `originals`, which :func:`sounds` made."""
+    copies = {name: codec.decode(codec.encode(x)) for name, x in originals.items()}
     timed = [(copies[name], originals[name]) for name in FAMILIES if name != "noise"]
     own_rhythm, other_rhythm = _agreement(timed, rhythm.onsets, rhythm.onset_agreement)
     tonal = [(copies[name], originals[name]) for name in _TONAL]

@@ -23,22 +23,12 @@ from engine.schedule import times
 from engine.vae import Vae, decode_window, encode_loop, load_vae
 
 
-@dataclass(frozen=True, slots=True)
-class Player:
-    """A loaded model on one device, in fp32."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codec:
+    """A loaded codec on one device, in fp32, as the engine uses it."""
 
-    dit: DiT
     vae: Vae
-    front: TagConditioner
     device: torch.device
-
-    @classmethod
-    def load(cls, checkpoint: Path, device: torch.device) -> Player:
-        """The checkpoint of the built-in model's kind in a folder. Raises `CheckpointError`."""
-        front = load_conditioner(checkpoint, device)
-        if not isinstance(front, TagConditioner):
-            raise CheckpointError(f"{checkpoint} is not of the built-in model's kind; the gate is about that one")
-        return cls(load_transformer(checkpoint, device, torch.float32), load_vae(checkpoint, device), front, device)
 
     def encode(self, audio: Tensor) -> Tensor:
         """Loops [B,2,N] -> latents [B,T,64]."""
@@ -47,6 +37,23 @@ class Player:
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [B,T,64] -> loops [B,2,N]."""
         return torch.stack([decode_window(self.vae, z, 0, z.shape[0]) for z in latents])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Player(Codec):
+    """A loaded model on one device, in fp32."""
+
+    dit: DiT
+    front: TagConditioner
+
+    @classmethod
+    def load(cls, checkpoint: Path, device: torch.device) -> Player:
+        """The checkpoint of the built-in model's kind in a folder. Raises `CheckpointError`."""
+        front = load_conditioner(checkpoint, device)
+        if not isinstance(front, TagConditioner):
+            raise CheckpointError(f"{checkpoint} is not of the built-in model's kind; the gate is about that one")
+        dit = load_transformer(checkpoint, device, torch.float32)
+        return cls(dit=dit, vae=load_vae(checkpoint, device), front=front, device=device)
 
     def context(self, hints: Tensor | None, count: int, frames: int) -> Tensor:
         """[count,frames,128]: structure hints [count,frames,64] or silence, everything to be generated."""

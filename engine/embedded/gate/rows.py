@@ -7,7 +7,7 @@ own music is judged beside it and printed in brackets.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
@@ -30,8 +30,8 @@ from engine.embedded.gate.measures import (
     own_music,
     strengths,
 )
-from engine.embedded.gate.outside import Returned, returned
-from engine.embedded.gate.player import Player
+from engine.embedded.gate.outside import Returned, returned, sounds
+from engine.embedded.gate.player import Codec, Player
 from engine.embedded.gate.requests import FIRST_SEED, Asked
 from engine.embedded.judge import fidelity, rhythm
 from engine.embedded.judge.spectra import magnitudes
@@ -40,6 +40,7 @@ from engine.embedded.music import STYLES, Request, compose, render
 from engine.embedded.music.compose import BRIGHTNESS, DENSITY
 from engine.embedded.music.foreign import HELD_OUT
 
+HARMONY = "own files: harmony (another file's)"
 STRENGTHS = (0.0, 0.3, 0.5, 0.7, 1.0)
 
 
@@ -53,6 +54,10 @@ class Row:
     passed: bool | None
     """None for a row that is only reported."""
     numbers: dict[str, float]
+
+    def __str__(self) -> str:
+        """As a line of the table."""
+        return f"{self.measure:62} {self.got:34} {self.gate}{'  MISSED' if self.passed is False else ''}"
 
 
 def _at_least(measure: str, value: float, least: float, beside: float | None = None) -> Row:
@@ -167,9 +172,9 @@ def _spearman(values: Sequence[float]) -> float:
     return float(np.corrcoef(ranks, np.arange(len(values)))[0, 1])
 
 
-def codec_rows(player: Player, clips: Tensor) -> Iterator[Row]:
+def codec_rows(codec: Codec, clips: Tensor) -> Iterator[Row]:
     """Reconstruction of the generator's music."""
-    found = fidelity.mean([fidelity.fidelity(player.decode(player.encode(clip[None]))[0], clip) for clip in clips])
+    found = _fidelity(codec, clips)
     yield _at_most("codec: mel distance", found.mel, 0.25)
     yield _at_most("codec: multi-resolution STFT", found.stft, 1.2)
     yield _at_least("codec: SI-SDR, dB", found.sdr, 4.0)
@@ -177,11 +182,24 @@ def codec_rows(player: Player, clips: Tensor) -> Iterator[Row]:
     yield _at_least("codec: onset flux correlation", found.onsets, 0.8)
 
 
+def style_rows(codec: Codec, clips: Mapping[str, Tensor]) -> Iterator[Row]:
+    """The same for `clips` [B,2,N] of each style, without limits."""
+    for name, each in clips.items():
+        found = _fidelity(codec, each)
+        got = f"{found.mel:.2f}, {found.stft:.2f}, {found.sdr:.1f}, {found.high:.1f}, {found.onsets:.2f}"
+        yield Row(f"codec: {name}: mel, STFT, SDR, over 5 kHz, onsets", got, "", None, asdict(found))
+
+
+def _fidelity(codec: Codec, clips: Tensor) -> fidelity.Fidelity:
+    """The mean over `clips` [B,2,N]."""
+    return fidelity.mean([fidelity.fidelity(codec.decode(codec.encode(clip[None]))[0], clip) for clip in clips])
+
+
 def outside_rows(found: Returned) -> Iterator[Row]:
     """A user's own file, as it comes back through the codec."""
     yield _at_least("own files: share nearer to itself than to any other", found.recognised, 0.95)
     yield _at_least("own files: rhythm (another file's)", found.rhythm, 0.7, found.other_rhythm)
-    yield _at_least("own files: harmony (another file's)", found.harmony, 0.8, found.other_harmony)
+    yield _at_least(HARMONY, found.harmony, 0.8, found.other_harmony)
     for name, each in found.families.items():
         met = " (never met)" if name in HELD_OUT else ""
         got = f"{each.mel:.2f}, {each.stft:.2f}, {each.sdr:.1f}, {each.high:.1f}"
@@ -230,7 +248,7 @@ def all_rows(player: Player, asked: Sequence[Asked], covers: int) -> Iterator[tu
         seed_rows(player, asked[:8], latents),
         knob_rows(player, range(1, 2 + len(asked) // 40)),
         codec_rows(player, sources[:some, :, : 6 * 48_000]),
-        outside_rows(returned(player)),
+        outside_rows(returned(player, sounds(FIRST_SEED, player.device))),
         speed_rows(player),
     ):
         for row in rows:

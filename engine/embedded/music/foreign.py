@@ -1,9 +1,9 @@
 """Sounds from outside the eight styles: what a user's own file may hold. For the codec's training and its judgement.
 
-Nine families, each drawn from a seed: voices (pulse trains through moving formants, with fricatives), plucked
-strings, struck metal, chimes, held tones, noise through moving filters, steady noise, grains of tone, and music of
-the generator gone through a chain of damage. Strings, metal and steady noise are kept out of training, so that the
-codec can be judged by sounds that it has never met.
+Eleven families, each drawn from a seed: voices (pulse trains through moving formants, with fricatives), plucked
+strings, struck metal, chimes, held tones, sets of partials, chords, noise through moving filters, steady noise,
+grains of tone, and music of the generator gone through a chain of damage. Strings, metal and steady noise are kept
+out of training, so that the codec can be judged by sounds that it has never met.
 """
 
 from __future__ import annotations
@@ -39,6 +39,14 @@ def _bursts(rng: np.random.Generator, samples: int, rate: float, device: torch.d
     clock = torch.arange(samples, device=device)
     last = onsets[(torch.searchsorted(onsets, clock, right=True) - 1).clamp(min=0)]
     return ((clock - last).clamp(min=0) / SAMPLE_RATE).float()
+
+
+def _released(age: Tensor) -> Tensor:
+    """One, and down to 0 in the last 10 ms before each of the events that `age` [N] counts from."""
+    after = torch.arange(1, len(age) + 1, device=age.device)
+    events = torch.cat((after[:-1][age.diff() < 0], after[-1:] + SAMPLE_RATE))
+    left = events[torch.searchsorted(events, after, right=False)] - after
+    return (left / (0.01 * SAMPLE_RATE)).clamp(max=1)
 
 
 def _noise(rng: np.random.Generator, samples: int, device: torch.device, channels: int = 1) -> Tensor:
@@ -194,6 +202,45 @@ def tones(rng: np.random.Generator, samples: int, device: torch.device) -> Tenso
     return out
 
 
+def partials(rng: np.random.Generator, samples: int, device: torch.device) -> Tensor:
+    """Sets of few partials at unrelated pitches, struck or swelling, that beat and die away together [2,N]."""
+    out = torch.zeros(2, samples, device=device)
+    for _ in range(int(rng.integers(1, 4))):
+        age = _bursts(rng, samples, float(rng.uniform(0.4, 3)), device)
+        attack, decay = float(np.exp(rng.uniform(-7, -1.5))), float(np.exp(rng.uniform(-1.5, 1.2)))
+        damping, tilt = float(rng.uniform(0, 0.9)), float(rng.uniform(0, 1))
+        pan = float(rng.uniform(-0.9, 0.9))
+        sound = torch.zeros(samples, device=device)
+        for f in np.exp(rng.uniform(np.log(70), np.log(9_000), int(rng.integers(3, 13)))):
+            level, beat = float(rng.uniform(0.2, 1)) * float(f / 300) ** -tilt, float(rng.uniform(0, 6))
+            ring = torch.exp(-age * float(f / 500) ** damping / decay)
+            tone = torch.sin(TAU * float(f) * age) + 0.4 * torch.sin(TAU * (float(f) + beat) * age)
+            sound = sound + level * ring * tone
+        sound = sound * (age / attack).clamp(max=1) * _released(age)
+        out = out + torch.stack((sound * (1 - pan), sound * (1 + pan)))
+    return out
+
+
+def chords(rng: np.random.Generator, samples: int, device: torch.device) -> Tensor:
+    """Chords of a keyed instrument in some tuning: notes of up to eight harmonics, each shimmering [2,N]."""
+    out = torch.zeros(2, samples, device=device)
+    age = _bursts(rng, samples, float(rng.uniform(0.5, 3)), device)
+    attack, decay = float(np.exp(rng.uniform(-6, -2))), float(np.exp(rng.uniform(-1.5, 1.5)))
+    tuning, tilt = float(rng.uniform(-0.5, 0.5)), float(rng.uniform(0.5, 2.5))
+    for note in rng.integers(36, 90, int(rng.integers(2, 7))):
+        f = 440 * 2 ** ((float(note) - 69 + tuning) / 12)
+        shimmer = 1 + 0.3 * _curve(rng, samples, float(rng.uniform(1, 8)), device)
+        pan = float(rng.uniform(-0.6, 0.6))
+        sound = torch.zeros(samples, device=device)
+        for k in range(1, int(rng.integers(2, 9))):
+            if f * k < 14_000:
+                ring = torch.exp(-age * k**0.5 / decay)
+                sound = sound + torch.sin(TAU * f * k * age + float(rng.uniform(0, TAU))) * ring / k**tilt
+        sound = sound * shimmer * (age / attack).clamp(max=1) * _released(age)
+        out = out + torch.stack((sound * (1 - pan), sound * (1 + pan)))
+    return out
+
+
 def damaged(rng: np.random.Generator, samples: int, device: torch.device) -> Tensor:
     """Music of the generator at another speed, filtered at random, distorted, reversed, swapped [2,N]."""
     piece = compose(Request(), int(rng.integers(2**31)), samples / SAMPLE_RATE)
@@ -224,6 +271,8 @@ TRAINING = {
     "damaged": damaged,
     "chimes": chimes,
     "tones": tones,
+    "partials": partials,
+    "chords": chords,
 }
 HELD_OUT = {"strings": strings, "metal": metal, "noise": noise}
 """Families that the codec's training never meets."""

@@ -1,4 +1,4 @@
-"""The critic of the codec's second stage: convolutions over complex spectra at three resolutions.
+"""The critic of the codec's later stages: convolutions over complex spectra at three resolutions, and its training.
 
 As in EnCodec's multi-scale STFT discriminator (Défossez et al., 2022), with hinge losses and feature matching.
 """
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from engine.embedded.training.common import Optimiser
 from engine.embedded.training.losses import spectra
 
 Verdict = tuple[Tensor, list[Tensor]]
@@ -76,3 +77,42 @@ def codec_loss(real: list[Verdict], fake: list[Verdict]) -> Tensor:
         for a, b in zip(wanted, got, strict=True)
     ]
     return fooled + 4 * torch.stack(matched).mean()
+
+
+class Adversary:
+    """A critic that learns, and what it tells the codec."""
+
+    def __init__(self, device: torch.device) -> None:
+        """A fresh critic."""
+        self.critic = Critic().to(device)
+        self._device = device
+        self._optimiser = Optimiser([self.critic], None, 2e-4, (0.8, 0.99), clip=5.0)
+        self._ratio = torch.ones((), device=device)
+        self._pulls = 0
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16)
+
+    def learn(self, real: Tensor, heard: Tensor, progress: float) -> None:
+        """A step of the critic on audio [B,2,N]; `progress` (0-1) as of :class:`Optimiser`."""
+        with self._autocast():
+            critic_loss(self.critic(real), self.critic(heard.detach())).backward()  # type: ignore[no-untyped-call]
+        self._optimiser.step(progress)
+
+    def pull(self, real: Tensor, heard: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient of :func:`codec_loss` at `heard`, brought to the size of `wanted`, and that loss.
+
+        The three are [B,2,N]; `wanted` is the gradient of the other losses. It grows over the first 300 calls.
+        """
+        self.critic.requires_grad_(False)
+        with self._autocast():
+            with torch.no_grad():
+                judged = self.critic(real)
+            told = codec_loss(judged, self.critic(heard))
+        (gradient,) = torch.autograd.grad(told, heard)
+        self.critic.requires_grad_(True)
+        size = wanted.norm() / (gradient.norm() + 1e-9)
+        self._ratio = self._ratio.lerp(size, 0.02 if self._pulls else 1.0)
+        share = min(1.0, self._pulls / 300)
+        self._pulls += 1
+        return share * self._ratio * gradient, told

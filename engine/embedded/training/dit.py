@@ -189,7 +189,7 @@ def prepared(asked: argparse.Namespace, device: torch.device) -> tuple[Player, S
         initialise_front(front)
     else:
         dit = load_transformer(start, device, torch.float32)
-    return Player(dit.eval().requires_grad_(False), vae, front, device), vae
+    return Player(dit=dit.eval().requires_grad_(False), vae=vae, front=front, device=device), vae
 
 
 @torch.no_grad()

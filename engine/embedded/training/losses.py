@@ -1,4 +1,4 @@
-"""What the codec is trained to keep: spectra of left, right, mid and side at six resolutions.
+"""What the codec is trained to keep: spectra of left, right, mid and side at six resolutions or seven.
 
 The sums over bins (`terms`) are real-valued and may be compiled; the transforms stay outside. All in fp32.
 """
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from engine.embedded.judge.spectra import mel_filters, window
 
-_SIZES = (4096, 2048, 1024, 512, 256, 128)
+SIZES = (4096, 2048, 1024, 512, 256, 128)
+FINE = (8192, *SIZES)
+"""With one more that tells partials 12 Hz apart from each other: bells and low chords."""
 _MELS = {2048: 128, 1024: 80, 512: 48}
 
 
@@ -56,20 +58,21 @@ def terms(y: Tensor, x: Tensor) -> Tensor:
 class Reconstruction:
     """Spectral convergence + log magnitude + compressed complex + log mel, each averaged over its sizes."""
 
-    def __init__(self, compiled: bool) -> None:
-        """Compiled terms are worth a factor of four on a GPU."""
+    def __init__(self, compiled: bool, sizes: tuple[int, ...] = SIZES) -> None:
+        """Compiled terms are worth a factor of four on a GPU. No clip may be shorter than the largest of `sizes`."""
+        self._sizes = sizes
         self._terms: Callable[[Tensor, Tensor], Tensor] = torch.compile(terms, dynamic=True) if compiled else terms
 
     def __call__(self, y: Tensor, x: Tensor, complex_weight: float = 1.0) -> Tensor:
         """The loss of `y` against `x`, both [B,2,N] in fp32."""
         total = y.new_zeros(())
-        for size in _SIZES:
+        for size in self._sizes:
             ys = spectra(y, size)
             with torch.no_grad():
                 xs = spectra(x, size)
             far, power, log, compressed, norm = self._terms(ys.flatten(2, 3), xs.flatten(2, 3)).unbind()
             convergence = (far / (power + 1e-3) + 1e-8).sqrt()
-            total = total + (convergence + log + complex_weight * compressed / (norm + 1e-2)) / len(_SIZES)
+            total = total + (convergence + log + complex_weight * compressed / (norm + 1e-2)) / len(self._sizes)
             if size in _MELS:
                 filters = mel_filters(size, _MELS[size], y.device).T
                 a, b = (((z.square().sum(-1) + 1e-10).sqrt() @ filters + 1e-4).log() for z in (ys, xs))

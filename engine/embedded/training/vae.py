@@ -1,8 +1,15 @@
 """Trains the codec: `python -m engine.embedded.training.vae --minutes 5 --out run --init engine/embedded/checkpoint`.
 
 First stage: encoder and decoder together, on spectra and a divergence steered to a rate. Second stage, from
-`--critic-from` of the time on: the encoder frozen, a critic beside the spectra. Two thirds of the clips are the
-generator's music, one third is from outside its world. Needs a GPU with 20 GB for the default batch.
+`--critic-from` of the time on: the encoder frozen, a critic beside the spectra. A part of the clips (`--outside`) is
+from outside the generator's world.
+
+With `--anchor FOLDER` both halves learn to the end, the critic's word counting from `--critic-from` of the time on,
+and the latents of the generator's music stay what the codec in FOLDER makes of them: a transformer that was trained
+on them goes with the new codec. The gate's rows of the codec are printed before and then every `--evaluate-every`
+seconds, and OUT keeps the best by them; OUT/last has the end. To go on, give OUT as `--init`, with the same anchor.
+
+Needs a GPU with 20 GB for the default batch.
 """
 
 from __future__ import annotations
@@ -11,15 +18,17 @@ import argparse
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from engine.embedded.judge.fidelity import Fidelity, fidelity
-from engine.embedded.music import STYLES, Request, compose, render
-from engine.embedded.music.foreign import HELD_OUT, TRAINING, foreign
+from engine.embedded.gate.player import Codec
+from engine.embedded.gate.rows import Row
+from engine.embedded.music import Request, compose, render
+from engine.embedded.training.anchor import Anchor
+from engine.embedded.training.bank import Bank
 from engine.embedded.training.common import (
     Clock,
     Optimiser,
@@ -29,73 +38,15 @@ from engine.embedded.training.common import (
     save_part,
     write_state,
 )
-from engine.embedded.training.critic import Critic, codec_loss, critic_loss
-from engine.embedded.training.losses import Reconstruction, divergence
-from engine.embedded.training.workers import Composers
+from engine.embedded.training.critic import Adversary
+from engine.embedded.training.held_out import SEED, HeldOut, better
+from engine.embedded.training.losses import FINE, Reconstruction, divergence
 from engine.embedded.vae import StftVae
-from engine.geometry import CHANNELS, HOP, SAMPLE_RATE
+from engine.geometry import CHANNELS
 from engine.model.checkpoint import load_weights, read_config, read_tensors
 
 _SECONDS = 16.0
-_HELD_OUT_SEED = 2_000_000_000
-_FOREIGN_SHARE = 0.35
-
-
-class Bank:
-    """Clips on the device, renewed one after the other."""
-
-    def __init__(self, clips: int, seconds: float, seed: int, device: torch.device, tiny: bool) -> None:
-        """Room for `clips` of `seconds`, made from `seed` on."""
-        self._device, self._seconds, self._tiny = device, seconds, tiny
-        self._composers = Composers(seconds, seed, 0 if tiny else None)
-        self._clips = torch.zeros(clips, 2, round(seconds * SAMPLE_RATE), dtype=torch.float16, device=device)
-        self._at, self._filled, self._foreign = 0, 0, seed
-
-    @property
-    def next_seed(self) -> int:
-        """The first seed that nothing was made from."""
-        return max(self._composers.next_seed, self._foreign)
-
-    @torch.no_grad()
-    def renew(self, count: int) -> None:
-        """Replaces the oldest `count` clips, even in number, by new ones."""
-        strange = round(count * _FOREIGN_SHARE)
-        music = [piece for pair in self._composers.take((count - strange + 1) // 2) for piece in pair]
-        new = [render(music, self._seconds, self._device)[: count - strange]]
-        families = tuple(TRAINING)
-        for _ in range(strange):
-            family = families[self._foreign % len(families)]
-            new.append(foreign(family, self._foreign, self._seconds, self._device)[None])
-            self._foreign += 1
-        place = torch.arange(self._at, self._at + count) % len(self._clips)
-        self._clips[place.to(self._device)] = torch.nan_to_num(torch.cat(new)).half()
-        self._at = (self._at + count) % len(self._clips)
-        self._filled = min(self._filled + count, len(self._clips))
-
-    def fill(self, clock: Clock, seconds: float) -> None:
-        """Renews until the bank is full, or for `seconds`."""
-        start = clock.elapsed
-        while self._filled < len(self._clips) and clock.elapsed - start < seconds:
-            self.renew(2 if self._tiny else 24)
-        hours = self._filled * self._seconds / 3600
-        clock.say(f"{hours:.2f} hours of audio in {clock.elapsed - start:.1f} s")
-
-    def crops(self, count: int, frames: int) -> Tensor:
-        """Audio [count, 2, frames*1920] from random places, sides swapped at random, at random gain and sign."""
-        length, total = frames * HOP, self._clips.shape[2]
-        d = self._device
-        clip = torch.randint(0, self._filled, (count,), device=d)
-        start = torch.randint(0, total - length + 1, (count,), device=d)
-        left = torch.rand(count, 1, device=d).lt(0.5).long()
-        side = torch.cat((left, 1 - left), 1)
-        base = (clip[:, None] * 2 + side) * total + start[:, None]
-        x = self._clips.view(-1)[base[..., None] + torch.arange(length, device=d)].float()
-        gain = 10 ** (torch.empty(count, 1, 1, device=d).uniform_(-9, 3) / 20)
-        return x * gain * (torch.rand(count, 1, 1, device=d).lt(0.5) * 2 - 1)
-
-    def close(self) -> None:
-        """Ends the composers."""
-        self._composers.close()
+_CRITIC = "critic.safetensors"
 
 
 def initialise(vae: StftVae) -> None:
@@ -120,6 +71,7 @@ class Trainer:
         self.vae, self.bank, self.clock, self.device, self.asked = vae, bank, clock, device, asked
         self.average = copy.deepcopy(vae).eval().requires_grad_(False)
         self.loss = Reconstruction(compiled=device.type == "cuda")
+        self.held_out = HeldOut.make(device, *((1, 2.0) if asked.tiny else (2, 6.0)))
         self.log_rate = torch.tensor(math.log(3e-4), device=device)
         self.steps = 0
 
@@ -152,7 +104,7 @@ class Trainer:
         optimiser = Optimiser([self.vae], [self.average], self.asked.rate, (0.9, 0.98), clip=3.0, decay=0.999)
         begin = self.clock.share
         for _ in self._steps(until):
-            x = self.bank.crops(self.asked.batch, self.asked.frames)
+            x = self.bank.crops(self.asked.batch, self.asked.frames).audio
             means, log_variances = self._encode(self.vae, x)
             kl = divergence(means, log_variances)
             reconstruction = self.loss(self._decode(self._sampled(means, log_variances)), x)
@@ -167,32 +119,84 @@ class Trainer:
     def second_stage(self) -> None:
         """The decoder against the critic, to the end. Their gradients are brought to one size at the audio."""
         self.vae.encoder.requires_grad_(False)
-        critic = Critic().to(self.device)
+        adversary = self._adversary()
         optimiser = Optimiser([self.vae.decoder], [self.average.decoder], 2e-4, (0.8, 0.99), clip=3.0, decay=0.999)
-        judge = Optimiser([critic], None, 2e-4, (0.8, 0.99), clip=5.0)
-        begin, ratio = self.clock.share, torch.ones((), device=self.device)
+        begin = self.clock.share
         for _ in self._steps(1.0):
             progress = (self.clock.share - begin) / (1 - begin)
-            x = self.bank.crops(max(2, self.asked.batch // 2), self.asked.frames)
+            x = self.bank.crops(max(2, self.asked.batch // 2), self.asked.frames).audio
             with torch.no_grad():
                 z = self._sampled(*self._encode(self.average, x))
             y = self._decode(z)
             heard = y.detach().requires_grad_()
-            with self._autocast():
-                critic_loss(critic(x), critic(heard.detach())).backward()  # type: ignore[no-untyped-call]
-            judge.step(progress)
+            adversary.learn(x, heard, progress)
             (wanted,) = torch.autograd.grad(self.loss(heard, x, complex_weight=0.6), heard)
-            critic.requires_grad_(False)
-            with self._autocast():
-                with torch.no_grad():
-                    real = critic(x)
-                told = codec_loss(real, critic(heard))
-            (adversarial,) = torch.autograd.grad(told, heard)
-            critic.requires_grad_(True)
-            ratio = ratio.lerp(wanted.norm() / (adversarial.norm() + 1e-9), 0.02 if optimiser.steps else 1.0)
-            y.backward(wanted + min(1.0, optimiser.steps / 300) * ratio * adversarial)  # type: ignore[no-untyped-call]
+            adversarial, told = adversary.pull(x, heard, wanted)
+            y.backward(wanted + adversarial)  # type: ignore[no-untyped-call]
             optimiser.step(progress)
             self._report(optimiser.steps, critic=told)
+        self._keep(adversary)
+
+    def tune(self, anchor: Anchor) -> None:
+        """Both halves to the end, the latents of music held by `anchor`; OUT keeps the best."""
+        self.loss = Reconstruction(compiled=self.device.type == "cuda", sizes=FINE)
+        adversary = self._adversary()
+        optimiser = Optimiser([self.vae], [self.average], self.asked.rate, (0.8, 0.99), clip=3.0, decay=0.999)
+        start = best = self.evaluate("before", anchor)
+        self.save()
+        begin, evaluated = self.clock.share, self.clock.elapsed
+        for _ in self._steps(1.0):
+            progress = (self.clock.share - begin) / (1 - begin)
+            told = self._tuning_step(anchor, adversary, optimiser, progress)
+            self._report(optimiser.steps, critic=told, moved=anchor.moved)
+            if self.clock.elapsed - evaluated > self.asked.evaluate_every:
+                best = self._better(anchor, best, start)
+                evaluated = self.clock.elapsed
+        if self._better(anchor, best, start) is start:
+            self.clock.say("nothing was better than the start, which is kept")
+        self.save(self.asked.out / "last")
+        self._keep(adversary)
+
+    def _tuning_step(self, anchor: Anchor, adversary: Adversary, optimiser: Optimiser, progress: float) -> Tensor:
+        """One step; what the critic told, 0 before it counts. It learns for a tenth of the time before that."""
+        x, music = self.bank.crops(self.asked.batch, self.asked.frames)
+        with torch.no_grad():
+            kept, log_variances = self._encode(anchor.vae, x)
+        means, _ = self._encode(self.vae, x)
+        y = self._decode(self._sampled(means, log_variances))
+        heard = y.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self.loss(heard, x), heard)
+        told = gradient.new_zeros(())
+        if progress >= self.asked.critic_from - 0.1:
+            adversary.learn(x, heard, progress)
+        if progress >= self.asked.critic_from:
+            adversarial, told = adversary.pull(x, heard, gradient)
+            gradient = gradient + self.asked.critic_weight * adversarial
+        held = anchor.loss(means, kept, music)
+        torch.autograd.backward([y, held], [gradient, torch.ones_like(held)])
+        optimiser.step(progress)
+        return told
+
+    def _better(self, anchor: Anchor, best: list[Row], start: list[Row]) -> list[Row]:
+        """The rows of the better one: what is kept already, or what training has now, which is then written."""
+        rows = self.evaluate(f"step {self.steps}", anchor)
+        if not better(rows, best, start):
+            return best
+        self.save()
+        return rows
+
+    def _adversary(self) -> Adversary:
+        """With the critic of the command that this one goes on from, if there was one."""
+        adversary, file = Adversary(self.device), self.asked.init / _CRITIC
+        if file.is_file():
+            adversary.critic.load_state_dict(load_file(file, device=str(self.device)))
+            self.clock.say(f"with the critic of {self.asked.init}")
+        return adversary
+
+    def _keep(self, adversary: Adversary) -> None:
+        save_file(
+            {name: t.contiguous() for name, t in adversary.critic.state_dict().items()}, self.asked.out / _CRITIC
+        )
 
     def _steps(self, until: float) -> Iterator[None]:
         while self.clock.share < until and self.steps < self.asked.steps:
@@ -209,7 +213,7 @@ class Trainer:
     @torch.no_grad()
     def _measure_latents(self) -> None:
         """Mean and deviation of every channel, over music alone: it is what the transformer works on."""
-        seeds = range(_HELD_OUT_SEED + 5_000, _HELD_OUT_SEED + 5_000 + (2 if self.asked.tiny else 128))
+        seeds = range(SEED + 5_000, SEED + 5_000 + (2 if self.asked.tiny else 128))
         pieces = [compose(Request(), seed, 8.0) for seed in seeds]
         frames = [
             self._encode(self.average, render(pieces[i : i + 16], 8.0, self.device))[0].flatten(0, 1)
@@ -220,42 +224,25 @@ class Trainer:
             vae.latent_mean.copy_(z.mean(0))
             vae.latent_deviation.copy_(z.std(0).clamp(min=1e-3))
 
-    @torch.inference_mode()
-    def evaluate(self, title: str) -> None:
-        """Prints the gate's table of reconstruction."""
-        clips, seconds = (1, 2.0) if self.asked.tiny else (2, 6.0)
-        self.clock.say(f"{title}\n{table(self.average, self.device, clips, seconds)}")
+    @torch.no_grad()
+    def evaluate(self, title: str, anchor: Anchor | None = None) -> list[Row]:
+        """Prints and returns the gate's rows of the codec; with an anchor, also says how far latents have moved."""
+        rows = self.held_out.rows(Codec(vae=self.average, device=self.device))
+        self.clock.say("\n".join((title, *map(str, rows))))
+        if anchor is not None:
+            moved = anchor.compare(self.average, torch.cat(list(self.held_out.music.values())))
+            self.clock.say(
+                f"latents of music moved by {moved.rms:.4f} deviations (rms), {moved.worst_channel:.4f} in a channel"
+            )
+        return rows
 
-    def save(self) -> None:
-        """Writes the averaged weights as a part of the checkpoint."""
-        config = read_config(self.asked.init / "vae")
-        save_part(self.asked.out, "vae", config, self.average.state_dict(), torch.float16)
-        save_index(self.asked.out)
-        write_state(self.asked.out, {"vae_seed": self.bank.next_seed})
-        self.clock.say(f"written to {self.asked.out / 'vae'}")
-
-
-def table(vae: StftVae, device: torch.device, clips: int, seconds: float) -> str:
-    """Means over `clips` held-out clips of every style and family of outside sounds, `seconds` each, as text."""
-    rows: dict[str, list[Fidelity]] = {}
-    for name in STYLES:
-        pieces = [compose(Request(style=name), _HELD_OUT_SEED + i, seconds) for i in range(clips)]
-        rows[name] = [_survival(vae, audio) for audio in render(pieces, seconds, device)]
-    for family in TRAINING | HELD_OUT:
-        label = f"outside: {family}{' (never met)' if family in HELD_OUT else ''}"
-        seeds = range(_HELD_OUT_SEED, _HELD_OUT_SEED + 2 * clips)
-        rows[label] = [_survival(vae, foreign(family, seed, seconds, device)) for seed in seeds]
-    rows = {"all styles": [r for name in STYLES for r in rows[name]], **rows}
-    names = tuple(asdict(rows["all styles"][0]))
-    lines = [f"{'':32}" + "".join(f"{name:>8}" for name in names)]
-    for label, found in rows.items():
-        means = [sum(getattr(r, name) for r in found) / len(found) for name in names]
-        lines.append(f"{label:32}" + "".join(f"{mean:8.2f}" for mean in means))
-    return "\n".join(lines)
-
-
-def _survival(vae: StftVae, audio: Tensor) -> Fidelity:
-    return fidelity(vae.decode(vae.encode(audio)), audio)
+    def save(self, out: Path | None = None) -> None:
+        """Writes the averaged weights as a part of the checkpoint `--out`, or into another folder."""
+        out = out or self.asked.out
+        save_part(out, "vae", read_config(self.asked.init / "vae"), self.average.state_dict(), torch.float16)
+        save_index(out)
+        write_state(out, {"vae_seed": self.bank.next_seed})
+        self.clock.say(f"written to {out / 'vae'}")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -272,6 +259,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=5e-4, help="learning rate (default 5e-4; 1e-3 when fresh)")
     parser.add_argument("--nats", type=float, default=170.0, help="divergence a frame (default 170)")
     parser.add_argument("--hours", type=float, default=6.0, help="audio in the bank (default 6)")
+    parser.add_argument("--outside", type=float, default=0.35, help="share of sounds from outside (default 0.35)")
+    parser.add_argument("--anchor", type=Path, help="checkpoint whose latents of music are kept")
+    parser.add_argument(
+        "--drift", type=float, default=0.03, help="how far they may move, in deviations (default 0.03)"
+    )
+    parser.add_argument(
+        "--critic-weight", type=float, default=0.5, help="of the critic beside an anchor, 1 being as much as spectra"
+    )
+    parser.add_argument("--evaluate-every", type=float, default=60.0, help="seconds, with an anchor (default 60)")
     parser.add_argument("--tiny", action="store_true", help="small steps on the CPU, to try the program")
     asked = parser.parse_args(arguments)
     if asked.tiny:
@@ -279,26 +275,33 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return asked
 
 
+def loaded(folder: Path, device: torch.device, fresh: bool = False) -> StftVae:
+    """The codec of a checkpoint, or one of its sizes that has learnt nothing. Raises `CheckpointError`."""
+    vae = StftVae.from_config(read_config(folder / "vae"))
+    if fresh:
+        initialise(vae)
+    else:
+        load_weights(vae, read_tensors(folder / "vae"), folder / "vae")
+    return vae.to(device)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Trains for `--minutes` and writes the codec; a folder of an earlier command may be `--init`."""
     asked = parse(arguments)
     clock, device = Clock(asked.minutes), pick_device()
     torch.manual_seed(1 + read_state(asked.init).get("vae_seed", 0))
-    vae = StftVae.from_config(read_config(asked.init / "vae"))
-    if asked.fresh:
-        initialise(vae)
-    else:
-        load_weights(vae, read_tensors(asked.init / "vae"), asked.init / "vae")
-    vae = vae.to(device)
+    vae = loaded(asked.init, device, asked.fresh)
     asked.out.mkdir(parents=True, exist_ok=True)
     clock.say(f"{sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters on {device}")
     seconds = 4.0 if asked.tiny else _SECONDS
-    bank = Bank(
-        int(asked.hours * 3600 / seconds), seconds, read_state(asked.init).get("vae_seed", 0), device, asked.tiny
-    )
+    first, room = read_state(asked.init).get("vae_seed", 0), int(asked.hours * 3600 / seconds)
+    bank = Bank(room, seconds, first, device, asked.outside, asked.tiny)
     try:
         bank.fill(clock, min(60.0, 0.2 * clock.seconds))
         trainer = Trainer(vae, bank, clock, device, asked)
+        if asked.anchor is not None:
+            trainer.tune(Anchor(loaded(asked.anchor, device), asked.drift))
+            return
         if asked.critic_from > 0:
             trainer.first_stage(asked.critic_from)
             trainer.evaluate("after the first stage")

@@ -13,9 +13,9 @@ from engine import embedded
 from engine.conditioning import Prompt
 from engine.embedded.gate.__main__ import main
 from engine.embedded.gate.measures import FRAMES, cover, generate, judge, own_music, strengths
-from engine.embedded.gate.outside import FAMILIES, recognised, returned
+from engine.embedded.gate.outside import FAMILIES, recognised, returned, sounds
 from engine.embedded.gate.player import Player
-from engine.embedded.gate.requests import requests
+from engine.embedded.gate.requests import FIRST_SEED, requests
 from engine.embedded.gate.rows import Row, _at_least, _at_most, outside_rows
 from engine.embedded.judge.style import Probe
 from engine.embedded.music import STYLES
@@ -43,6 +43,8 @@ def test_rows_say_what_was_got_and_whether_it_is_enough() -> None:
     assert _at_least("a", 0.5, 0.5) == Row("a", "0.50", ">= 0.5", True, {"value": 0.5})
     assert _at_most("a", 0.51, 0.5, 0.2).passed is False
     assert _at_most("a", 0.51, 0.5, 0.2).got == "0.51 (0.20)"
+    assert str(_at_most("a", 0.51, 0.5)).split() == ["a", "0.51", "<=", "0.5", "MISSED"]
+    assert "MISSED" not in str(_at_most("a", 0.5, 0.5))
 
 
 @torch.inference_mode()
@@ -75,7 +77,7 @@ def test_covers_of_the_shipped_model_keep_the_music_and_change_the_sound(player:
 
 @torch.inference_mode()
 def test_own_files_are_judged_against_their_original_and_against_others(player: Player) -> None:
-    found = returned(player, 2, 2.0)
+    found = returned(player, sounds(FIRST_SEED, CPU, 2, 2.0))
     assert set(found.families) == set(FAMILIES)
     assert found.recognised > 0.9
     assert found.rhythm > found.other_rhythm + 0.4

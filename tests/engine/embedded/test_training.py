@@ -12,10 +12,14 @@ from engine import embedded
 from engine.conditioning import Prompt, load_conditioner
 from engine.embedded.front import TagConditioner
 from engine.embedded.gate.player import Player
+from engine.embedded.gate.rows import HARMONY, Row, _at_least, _at_most
 from engine.embedded.training import dit, vae
+from engine.embedded.training.anchor import Anchor
+from engine.embedded.training.bank import Bank
 from engine.embedded.training.common import read_state
 from engine.embedded.training.conditions import Vocabulary, fit_hints, hints, states
 from engine.embedded.training.export import diffusers_tensors
+from engine.embedded.training.held_out import better, margins
 from engine.embedded.training.losses import Reconstruction
 from engine.model.checkpoint import check_checkpoint, load_transformer, tensor_shapes
 from engine.model.dit import DiT
@@ -124,6 +128,82 @@ def test_the_reconstruction_loss_prefers_the_original() -> None:
     assert loss(0.5 * x, x) > loss(0.9 * x, x) > 0.01
 
 
+def test_a_bank_knows_which_clips_are_the_generators_own() -> None:
+    bank = Bank(4, 1.0, 7, CPU, outside=0.5, tiny=True)
+    try:
+        bank.renew(4)
+        crops = bank.crops(64, 12)
+    finally:
+        bank.close()
+    assert crops.audio.shape == (64, 2, 12 * 1920)
+    assert crops.audio.isfinite().all()
+    assert 0 < int(crops.music.sum()) < 64
+    assert bank.next_seed >= 9
+
+
+def test_an_anchor_pulls_music_back_leaves_other_sounds_alone_and_steers_itself() -> None:
+    anchor = Anchor(vae.loaded(embedded.CHECKPOINT, CPU), drift=0.03)
+    deviation = anchor.vae.latent_deviation
+    kept = anchor.vae.latent_mean + gaussian(2, 10, 64, seed=1) * deviation
+    means = (kept + 0.3 * deviation).requires_grad_()
+    music = torch.tensor([True, False])
+    first = anchor.loss(means, kept, music)
+    first.backward()  # type: ignore[no-untyped-call]
+    assert float(anchor.moved) == pytest.approx(0.3, abs=1e-3)
+    assert means.grad is not None
+    assert (means.grad[0] > 0).all()
+    assert not means.grad[1].any()
+    assert anchor.loss(means, kept, music) > first  # ten times too far: the weight grows
+    for _ in range(30):
+        anchor.loss(kept, kept, music)
+    assert anchor.loss(means, kept, music) < first
+    assert anchor.loss(3 * kept, kept, ~music) > anchor.loss(kept, kept, ~music)
+
+
+@torch.inference_mode()
+def test_an_anchor_says_how_far_the_latents_of_music_have_moved() -> None:
+    anchor, moved = Anchor(vae.loaded(embedded.CHECKPOINT, CPU), 0.03), vae.loaded(embedded.CHECKPOINT, CPU)
+    clips = 0.1 * gaussian(2, 2, 19_200, seed=4)
+    assert anchor.compare(moved, clips).worst_channel == 0
+    moved.encoder.output.bias[3] += 0.8 * moved.latent_deviation[3]
+    found = anchor.compare(moved, clips)
+    assert found.worst_channel == pytest.approx(0.8, abs=1e-3)
+    assert found.rms == pytest.approx(0.1, abs=1e-3)
+
+
+def test_the_better_codec_has_more_harmony_and_loses_nothing_else() -> None:
+    def rows(harmony: float, mel: float) -> list[Row]:
+        return [_at_most("mel", mel, 0.25), _at_least(HARMONY, harmony, 0.8), Row("kinds", "", "", None, {})]
+
+    start = rows(0.7, 0.15)
+    assert margins(start) == pytest.approx({"mel": 0.4, HARMONY: -0.125})
+    assert better(rows(0.75, 0.16), start, start)
+    assert not better(rows(0.75, 0.18), start, start)
+    assert not better(rows(0.75, 0.14), rows(0.76, 0.16), start)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_codec_learns_at_an_anchor_and_goes_on_with_its_critic(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, inside = tmp_path / "run", str(embedded.CHECKPOINT)
+    common = ["--tiny", "--minutes", "60", "--steps", "2", "--anchor", inside, "--critic-from", "0"]
+    vae.main([*common, "--init", inside, "--out", str(out)])
+    check = vae.loaded(out / "last", CPU)
+    start = vae.loaded(embedded.CHECKPOINT, CPU)
+    assert torch.equal(check.latent_deviation, start.latent_deviation)
+    for half in ("encoder", "decoder"):
+        changed, before = getattr(check, half).state_dict(), getattr(start, half).state_dict()
+        assert any(not torch.equal(changed[name], before[name]) for name in before), half
+    vae.main([*common, "--init", str(out), "--out", str(out)])
+    said = capsys.readouterr().out
+    assert said.count("latents of music moved by") == 4
+    assert "moved by 0.0000 deviations" in said
+    assert f"with the critic of {out}" in said
+    assert HARMONY in said
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_few_steps_of_both_programs_leave_a_checkpoint_that_plays_and_resumes(
@@ -139,7 +219,7 @@ def test_a_few_steps_of_both_programs_leave_a_checkpoint_that_plays_and_resumes(
     dit.main([*common, "--steps", "1", "--resume", str(out)])
     assert read_state(out)["dit_steps"] == 3
     said = capsys.readouterr().out
-    for measure in ("outside: voice", "text to music in 4: tempo", "covers: rhythm"):
+    for measure in ("own files: voice", "text to music in 4: tempo", "covers: rhythm"):
         assert measure in said
     player = Player.load(out, CPU)
     with torch.inference_mode():

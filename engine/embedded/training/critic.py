@@ -82,13 +82,13 @@ def codec_loss(real: list[Verdict], fake: list[Verdict]) -> Tensor:
 class Adversary:
     """A critic that learns, and what it tells the codec."""
 
-    def __init__(self, device: torch.device) -> None:
-        """A fresh critic."""
+    def __init__(self, device: torch.device, ramp: int = 300) -> None:
+        """A fresh critic, whose word grows over `ramp` calls of :meth:`pull`."""
         self.critic = Critic().to(device)
         self._device = device
         self._optimiser = Optimiser([self.critic], None, 2e-4, (0.8, 0.99), clip=5.0)
         self._ratio = torch.ones((), device=device)
-        self._pulls = 0
+        self._pulls, self._ramp = 0, ramp
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16)
@@ -102,7 +102,7 @@ class Adversary:
     def pull(self, real: Tensor, heard: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """The gradient of :func:`codec_loss` at `heard`, brought to the size of `wanted`, and that loss.
 
-        The three are [B,2,N]; `wanted` is the gradient of the other losses. It grows over the first 300 calls.
+        The three are [B,2,N]; `wanted` is the gradient of the other losses.
         """
         self.critic.requires_grad_(False)
         with self._autocast():
@@ -113,6 +113,6 @@ class Adversary:
         self.critic.requires_grad_(True)
         size = wanted.norm() / (gradient.norm() + 1e-9)
         self._ratio = self._ratio.lerp(size, 0.02 if self._pulls else 1.0)
-        share = min(1.0, self._pulls / 300)
+        share = min(1.0, self._pulls / self._ramp)
         self._pulls += 1
         return share * self._ratio * gradient, told

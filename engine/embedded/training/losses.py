@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from engine.embedded.judge.spectra import mel_filters, window
@@ -16,6 +17,7 @@ from engine.embedded.judge.spectra import mel_filters, window
 SIZES = (4096, 2048, 1024, 512, 256, 128)
 FINE = (8192, *SIZES)
 """With one more that tells partials 12 Hz apart from each other: bells and low chords."""
+_ENERGY_SIZE = 1024
 _MELS = {2048: 128, 1024: 80, 512: 48}
 
 
@@ -24,6 +26,18 @@ def spectra(audio: Tensor, size: int) -> Tensor:
     w = window(size, audio.device)
     frames = audio.unfold(-1, size, size // 4) * (w / w.square().sum().sqrt())
     return torch.view_as_real(torch.fft.rfft(frames))
+
+
+def energy(ys: Tensor, xs: Tensor, filters: Tensor) -> Tensor:
+    """Mean distance of the log energy of mel bands over 16 frames, of spectra [B,2,frames,bins,2].
+
+    What cannot be foretold bin by bin (noise, cymbals) is best left out by the other losses; this one misses it.
+    """
+    a, b = (
+        F.avg_pool1d(z.square().sum(-1).flatten(0, 1).transpose(1, 2), 16, 8).transpose(1, 2) @ filters
+        for z in (ys, xs)
+    )
+    return ((a + 1e-6).log() - (b + 1e-6).log()).abs().mean() / 2
 
 
 def terms(y: Tensor, x: Tensor) -> Tensor:
@@ -58,9 +72,12 @@ def terms(y: Tensor, x: Tensor) -> Tensor:
 class Reconstruction:
     """Spectral convergence + log magnitude + compressed complex + log mel, each averaged over its sizes."""
 
-    def __init__(self, compiled: bool, sizes: tuple[int, ...] = SIZES) -> None:
-        """Compiled terms are worth a factor of four on a GPU. No clip may be shorter than the largest of `sizes`."""
-        self._sizes = sizes
+    def __init__(self, compiled: bool, sizes: tuple[int, ...] = SIZES, energy: float = 0.0) -> None:
+        """Compiled terms are worth a factor of four on a GPU. No clip may be shorter than the largest of `sizes`.
+
+        `energy` is the weight of :func:`energy`.
+        """
+        self._sizes, self._energy = sizes, energy
         self._terms: Callable[[Tensor, Tensor], Tensor] = torch.compile(terms, dynamic=True) if compiled else terms
 
     def __call__(self, y: Tensor, x: Tensor, complex_weight: float = 1.0) -> Tensor:
@@ -77,6 +94,9 @@ class Reconstruction:
                 filters = mel_filters(size, _MELS[size], y.device).T
                 a, b = (((z.square().sum(-1) + 1e-10).sqrt() @ filters + 1e-4).log() for z in (ys, xs))
                 total = total + (a - b).abs().mean() / len(_MELS)
+            if size == _ENERGY_SIZE and self._energy > 0:
+                filters = mel_filters(size, _MELS[size], y.device).T
+                total = total + self._energy * energy(ys, xs, filters)
         return total
 
 

@@ -4,10 +4,10 @@ First stage: encoder and decoder together, on spectra and a divergence steered t
 `--critic-from` of the time on: the encoder frozen, a critic beside the spectra. A part of the clips (`--outside`) is
 from outside the generator's world.
 
-With `--anchor FOLDER` both halves learn to the end, the critic's word counting from `--critic-from` of the time on,
-and the latents of the generator's music stay what the codec in FOLDER makes of them: a transformer that was trained
-on them goes with the new codec. The gate's rows of the codec are printed before and then every `--evaluate-every`
-seconds, and OUT keeps the best by them; OUT/last has the end. To go on, give OUT as `--init`, with the same anchor.
+With `--anchor FOLDER` the critic learns alone until `--critic-from`, and from then on both halves with it. Latents of
+the generator's music stay what the codec in FOLDER makes of them, so a transformer that was trained on them goes with
+the new codec. The rows of the gate are printed before and then every `--evaluate-every` seconds; OUT keeps the best
+by them, OUT/last has the end. To go on, give OUT as `--init`, with the same anchor.
 
 Needs a GPU with 20 GB for the default batch.
 """
@@ -139,8 +139,8 @@ class Trainer:
 
     def tune(self, anchor: Anchor) -> None:
         """Both halves to the end, the latents of music held by `anchor`; OUT keeps the best."""
-        self.loss = Reconstruction(compiled=self.device.type == "cuda", sizes=FINE)
-        adversary = self._adversary()
+        self.loss = Reconstruction(compiled=self.device.type == "cuda", sizes=FINE, energy=self.asked.energy)
+        adversary = self._adversary(ramp=50)
         optimiser = Optimiser([self.vae], [self.average], self.asked.rate, (0.8, 0.99), clip=3.0, decay=0.999)
         start = best = self.evaluate("before", anchor)
         self.save()
@@ -149,7 +149,7 @@ class Trainer:
             progress = (self.clock.share - begin) / (1 - begin)
             told = self._tuning_step(anchor, adversary, optimiser, progress)
             self._report(optimiser.steps, critic=told, moved=anchor.moved)
-            if self.clock.elapsed - evaluated > self.asked.evaluate_every:
+            if optimiser.steps and self.clock.elapsed - evaluated > self.asked.evaluate_every:
                 best = self._better(anchor, best, start)
                 evaluated = self.clock.elapsed
         if self._better(anchor, best, start) is start:
@@ -158,23 +158,27 @@ class Trainer:
         self._keep(adversary)
 
     def _tuning_step(self, anchor: Anchor, adversary: Adversary, optimiser: Optimiser, progress: float) -> Tensor:
-        """One step; what the critic told, 0 before it counts. It learns for a tenth of the time before that."""
+        """One step, of the critic alone at first; what it told, or 0."""
         x, music = self.bank.crops(self.asked.batch, self.asked.frames)
+        if progress < self.asked.critic_from:
+            with torch.no_grad():
+                heard = self._decode(self._sampled(*self._encode(self.vae, x)))
+            adversary.learn(x, heard, progress)
+            return x.new_zeros(())
         with torch.no_grad():
             kept, log_variances = self._encode(anchor.vae, x)
         means, _ = self._encode(self.vae, x)
         y = self._decode(self._sampled(means, log_variances))
         heard = y.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(self.loss(heard, x), heard)
+        (gradient,) = torch.autograd.grad(self.loss(heard, x, complex_weight=0.6), heard)
         told = gradient.new_zeros(())
-        if progress >= self.asked.critic_from - 0.1:
+        if self.asked.critic_weight > 0:
             adversary.learn(x, heard, progress)
-        if progress >= self.asked.critic_from:
             adversarial, told = adversary.pull(x, heard, gradient)
             gradient = gradient + self.asked.critic_weight * adversarial
         held = anchor.loss(means, kept, music)
         torch.autograd.backward([y, held], [gradient, torch.ones_like(held)])
-        optimiser.step(progress)
+        optimiser.step((progress - self.asked.critic_from) / (1 - self.asked.critic_from))
         return told
 
     def _better(self, anchor: Anchor, best: list[Row], start: list[Row]) -> list[Row]:
@@ -185,9 +189,9 @@ class Trainer:
         self.save()
         return rows
 
-    def _adversary(self) -> Adversary:
+    def _adversary(self, ramp: int = 300) -> Adversary:
         """With the critic of the command that this one goes on from, if there was one."""
-        adversary, file = Adversary(self.device), self.asked.init / _CRITIC
+        adversary, file = Adversary(self.device, ramp), self.asked.init / _CRITIC
         if file.is_file():
             adversary.critic.load_state_dict(load_file(file, device=str(self.device)))
             self.clock.say(f"with the critic of {self.asked.init}")
@@ -265,8 +269,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--drift", type=float, default=0.03, help="how far they may move, in deviations (default 0.03)"
     )
     parser.add_argument(
-        "--critic-weight", type=float, default=0.5, help="of the critic beside an anchor, 1 being as much as spectra"
+        "--critic-weight", type=float, default=1.0, help="with an anchor: 1 (default) is as much as spectra, 0 none"
     )
+    parser.add_argument("--energy", type=float, default=1.0, help="with an anchor: weight of the energy of bands")
     parser.add_argument("--evaluate-every", type=float, default=60.0, help="seconds, with an anchor (default 60)")
     parser.add_argument("--tiny", action="store_true", help="small steps on the CPU, to try the program")
     asked = parser.parse_args(arguments)

@@ -6,8 +6,10 @@ from outside the generator's world.
 
 With `--anchor FOLDER` the critic learns alone until `--critic-from`, and from then on both halves with it. Latents of
 the generator's music stay what the codec in FOLDER makes of them, so a transformer that was trained on them goes with
-the new codec. The rows of the gate are printed before and then every `--evaluate-every` seconds; OUT keeps the best
-by them, OUT/last has the end. To go on, give OUT as `--init`, with the same anchor.
+the new codec. With `--keep-decoder` the encoder alone learns, from sounds from outside, to say what the decoder can
+make of them: music generated from text stays what it was to the last bit. The rows of the gate are printed before and
+then every `--evaluate-every` seconds; OUT keeps the best by them, OUT/last has the end. To go on, give OUT as
+`--init`, with the same anchor.
 
 Needs a GPU with 20 GB for the default batch.
 """
@@ -141,6 +143,8 @@ class Trainer:
         """Both halves to the end, the latents of music held by `anchor`; OUT keeps the best."""
         self.loss = Reconstruction(compiled=self.device.type == "cuda", sizes=FINE, energy=self.asked.energy)
         adversary = self._adversary(ramp=50)
+        if self.asked.keep_decoder:
+            self.vae.decoder.requires_grad_(False)
         optimiser = Optimiser([self.vae], [self.average], self.asked.rate, (0.8, 0.99), clip=3.0, decay=0.999)
         start = best = self.evaluate("before", anchor)
         self.save()
@@ -168,6 +172,11 @@ class Trainer:
         with torch.no_grad():
             kept, log_variances = self._encode(anchor.vae, x)
         means, _ = self._encode(self.vae, x)
+        held = anchor.loss(means, kept, music)
+        if self.asked.keep_decoder:  # music has nothing to learn then: its latents are held, and what they become
+            outside = ~music
+            outside[0] = True  # so that there is one
+            x, means, log_variances = x[outside], means[outside], log_variances[outside]
         y = self._decode(self._sampled(means, log_variances))
         heard = y.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(self.loss(heard, x, complex_weight=0.6), heard)
@@ -176,7 +185,6 @@ class Trainer:
             adversary.learn(x, heard, progress)
             adversarial, told = adversary.pull(x, heard, gradient)
             gradient = gradient + self.asked.critic_weight * adversarial
-        held = anchor.loss(means, kept, music)
         torch.autograd.backward([y, held], [gradient, torch.ones_like(held)])
         optimiser.step((progress - self.asked.critic_from) / (1 - self.asked.critic_from))
         return told
@@ -271,6 +279,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--critic-weight", type=float, default=1.0, help="with an anchor: 1 (default) is as much as spectra, 0 none"
     )
+    parser.add_argument("--keep-decoder", action="store_true", help="with an anchor: the encoder alone learns")
     parser.add_argument("--energy", type=float, default=1.0, help="with an anchor: weight of the energy of bands")
     parser.add_argument("--evaluate-every", type=float, default=60.0, help="seconds, with an anchor (default 60)")
     parser.add_argument("--tiny", action="store_true", help="small steps on the CPU, to try the program")

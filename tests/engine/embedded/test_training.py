@@ -196,7 +196,11 @@ def test_a_codec_learns_at_an_anchor_and_goes_on_with_its_critic(
     for half in ("encoder", "decoder"):
         changed, before = getattr(check, half).state_dict(), getattr(start, half).state_dict()
         assert any(not torch.equal(changed[name], before[name]) for name in before), half
-    vae.main([*common, "--init", str(out), "--out", str(out)])
+    vae.main([*common, "--keep-decoder", "--init", str(out), "--out", str(out)])
+    resumed, begun = vae.loaded(out / "last", CPU), vae.loaded(out, CPU)
+    for name, tensor in begun.decoder.state_dict().items():
+        assert torch.equal(resumed.decoder.state_dict()[name], tensor), name
+    assert any(not torch.equal(resumed.encoder.state_dict()[n], t) for n, t in begun.encoder.state_dict().items())
     said = capsys.readouterr().out
     assert said.count("latents of music moved by") == 4
     assert "moved by 0.0000 deviations" in said

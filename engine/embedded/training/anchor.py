@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.embedded.vae import StftVae
 
-_FIRST, _LEAST, _MOST = 30.0, 1.0, 1e4
+_FIRST, _LEAST, _MOST = 100.0, 1.0, 1e4
 """The weight of the anchor at first, and between which it is steered."""
 _LOUDEST, _LOUD_WEIGHT = 1.5, 0.1
 """The mean square of latents from outside that costs nothing (music has 1), and the weight of what is beyond."""

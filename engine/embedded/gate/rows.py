@@ -172,9 +172,13 @@ def _spearman(values: Sequence[float]) -> float:
     return float(np.corrcoef(ranks, np.arange(len(values)))[0, 1])
 
 
-def codec_rows(codec: Codec, clips: Tensor) -> Iterator[Row]:
+def survived(codec: Codec, clips: Tensor) -> list[fidelity.Fidelity]:
+    """How each of `clips` [B,2,N] comes back."""
+    return [fidelity.fidelity(codec.decode(codec.encode(clip[None]))[0], clip) for clip in clips]
+
+
+def codec_rows(found: fidelity.Fidelity) -> Iterator[Row]:
     """Reconstruction of the generator's music."""
-    found = _fidelity(codec, clips)
     yield _at_most("codec: mel distance", found.mel, 0.25)
     yield _at_most("codec: multi-resolution STFT", found.stft, 1.2)
     yield _at_least("codec: SI-SDR, dB", found.sdr, 4.0)
@@ -182,17 +186,11 @@ def codec_rows(codec: Codec, clips: Tensor) -> Iterator[Row]:
     yield _at_least("codec: onset flux correlation", found.onsets, 0.8)
 
 
-def style_rows(codec: Codec, clips: Mapping[str, Tensor]) -> Iterator[Row]:
-    """The same for `clips` [B,2,N] of each style, without limits."""
-    for name, each in clips.items():
-        found = _fidelity(codec, each)
-        got = f"{found.mel:.2f}, {found.stft:.2f}, {found.sdr:.1f}, {found.high:.1f}, {found.onsets:.2f}"
-        yield Row(f"codec: {name}: mel, STFT, SDR, over 5 kHz, onsets", got, "", None, asdict(found))
-
-
-def _fidelity(codec: Codec, clips: Tensor) -> fidelity.Fidelity:
-    """The mean over `clips` [B,2,N]."""
-    return fidelity.mean([fidelity.fidelity(codec.decode(codec.encode(clip[None]))[0], clip) for clip in clips])
+def style_rows(found: Mapping[str, fidelity.Fidelity]) -> Iterator[Row]:
+    """The same for each style, without limits."""
+    for name, each in found.items():
+        got = f"{each.mel:.2f}, {each.stft:.2f}, {each.sdr:.1f}, {each.high:.1f}, {each.onsets:.2f}"
+        yield Row(f"codec: {name}: mel, STFT, SDR, over 5 kHz, onsets", got, "", None, asdict(each))
 
 
 def outside_rows(found: Returned) -> Iterator[Row]:
@@ -247,7 +245,7 @@ def all_rows(player: Player, asked: Sequence[Asked], covers: int) -> Iterator[tu
         strength_rows(player, sources[:some], asked[:some], probe),
         seed_rows(player, asked[:8], latents),
         knob_rows(player, range(1, 2 + len(asked) // 40)),
-        codec_rows(player, sources[:some, :, : 6 * 48_000]),
+        codec_rows(fidelity.mean(survived(player, sources[:some, :, : 6 * 48_000]))),
         outside_rows(returned(player, sounds(FIRST_SEED, player.device))),
         speed_rows(player),
     ):

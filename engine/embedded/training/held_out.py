@@ -14,7 +14,8 @@ from torch import Tensor
 
 from engine.embedded.gate.outside import returned, sounds
 from engine.embedded.gate.player import Codec
-from engine.embedded.gate.rows import HARMONY, Row, codec_rows, outside_rows, style_rows
+from engine.embedded.gate.rows import HARMONY, Row, codec_rows, outside_rows, style_rows, survived
+from engine.embedded.judge import fidelity
 from engine.embedded.music import STYLES, Request, compose, render
 
 SEED = 2_000_000_000
@@ -43,10 +44,10 @@ class HeldOut:
 
     def rows(self, codec: Codec) -> list[Row]:
         """The gate's rows of the codec, and what is reported beside them."""
-        music = torch.cat(list(self.music.values()))
+        styles = {name: survived(codec, clips) for name, clips in self.music.items()}
         return [
-            *codec_rows(codec, music),
-            *style_rows(codec, self.music),
+            *codec_rows(fidelity.mean([each for clips in styles.values() for each in clips])),
+            *style_rows({name: fidelity.mean(clips) for name, clips in styles.items()}),
             *outside_rows(returned(codec, self.outside)),
         ]
 

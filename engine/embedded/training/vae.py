@@ -73,7 +73,7 @@ class Trainer:
         self.vae, self.bank, self.clock, self.device, self.asked = vae, bank, clock, device, asked
         self.average = copy.deepcopy(vae).eval().requires_grad_(False)
         self.loss = Reconstruction(compiled=device.type == "cuda")
-        self.held_out = HeldOut.make(device, *((1, 2.0) if asked.tiny else (2, 6.0)))
+        self.held_out = HeldOut.make(device, *((1, 1.0) if asked.tiny else (2, 6.0)))
         self.log_rate = torch.tensor(math.log(3e-4), device=device)
         self.steps = 0
 
@@ -285,7 +285,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="small steps on the CPU, to try the program")
     asked = parser.parse_args(arguments)
     if asked.tiny:
-        asked.batch, asked.frames, asked.hours = 2, 12, 4 * 6 / 3600
+        asked.batch, asked.frames, asked.hours = 2, 12, 6 * 1 / 3600
     return asked
 
 
@@ -307,7 +307,7 @@ def main(arguments: list[str] | None = None) -> None:
     vae = loaded(asked.init, device, asked.fresh)
     asked.out.mkdir(parents=True, exist_ok=True)
     clock.say(f"{sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters on {device}")
-    seconds = 4.0 if asked.tiny else _SECONDS
+    seconds = 1.0 if asked.tiny else _SECONDS
     first, room = read_state(asked.init).get("vae_seed", 0), int(asked.hours * 3600 / seconds)
     bank = Bank(room, seconds, first, device, asked.outside, asked.tiny)
     try:

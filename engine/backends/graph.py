@@ -159,6 +159,7 @@ class _Buffers:
 
         self.table, self._sums = Table(slots, rows, device), arithmetic.sums(slots, device)
         self._scene: Scene | None = None
+        self._told: tuple[Tensor | None, ...] = (None,) * 5
         self._new = zeros(2, slots, dtype=torch.float64)
         self._times = zeros(_TIMES_KEPT, 7, s.hidden_size, dtype=torch.float32)
         self._places: dict[float, int] = {}
@@ -220,14 +221,11 @@ class _Buffers:
         if scene is not self._scene:
             self._scene = scene
             _tell_settings(table, settings, scene)
-        for name, tensor in (
-            (names.X, rows.x),
-            (names.BEFORE, rows.before),
-            (names.V, rows.v),
-            (names.SOURCE, rows.source),
-            (names.NOISE, rows.noise),
-        ):
-            table.tensor(name, tensor)
+        now = rows.x, rows.before, rows.v, rows.source, rows.noise
+        if any(a is not b for a, b in zip(now, self._told, strict=True)):
+            self._told = now
+            for name, tensor in zip((names.X, names.BEFORE, names.V, names.SOURCE, names.NOISE), now, strict=True):
+                table.tensor(name, tensor)
         if asked.pushed:
             for name, tensor in zip((names.AVERAGE, names.UNWANTED), rows.guidance, strict=True):
                 table.tensor(name, tensor)

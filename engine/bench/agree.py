@@ -2,7 +2,7 @@
 
 Each step is done twice, on copies of the same slots: as one captured piece (`engine.backends.graph`) and by calls of
 torch around the same network (`engine.advance`). Printed is the largest difference of states, velocities and guidance
-averages, relative to the largest value, for each way through a step; rounding leaves about 1e-6. Needs a CUDA GPU: on
+averages, relative to the largest value, for each way through a step; rounding leaves about 1e-7. Needs a CUDA GPU: on
 the CPU the tests do this with Triton's interpreter.
 """
 
@@ -30,6 +30,10 @@ from engine.stream import Ring
 
 DESCRIPTION = "Compares captured ticks with the same ticks in torch, step by step."
 LIMIT = 1e-4
+KEPT_LIMIT = 5e-2
+"""Where something is kept, the state is rounded once more before the network sees it in bf16. A last bit there turns
+a bf16 here and there, and a network makes of that what it makes of any other rounding.
+"""
 _RAMP, _HALF = (0.0, 1.0), (1.0, 0.0)
 MORE: Mapping[str, tuple[Knobs, Mapping[str, Sequence[float]]]] = {
     **CASES,
@@ -115,9 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = torch.device("cuda", 0)
     stand = random(SHAPES[asked.shape], asked.frames, device, lambda model: choose(asked.backend, model, device))
     found = {case: difference(stand, case, asked.depth, asked.steps) for case in MORE}
+    differ = [case for case, worst in found.items() if worst >= (KEPT_LIMIT if "protect" in MORE[case][1] else LIMIT)]
     for case, worst in found.items():
-        sys.stdout.write(f"{case:24}{worst:10.1e}{'' if worst < LIMIT else '  differs'}\n")
-    sys.exit(any(worst >= LIMIT for worst in found.values()))
+        sys.stdout.write(f"{case:24}{worst:10.1e}{'  differs' if case in differ else ''}\n")
+    sys.exit(bool(differ))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Pictures of a report, as PNG and SVG beside it; and `demond bench plot` for reports that were made elsewhere.
 
-The only module that knows matplotlib, which is in the extra `plots` and is imported when something is drawn. The same
-report gives the same SVG, so that one in a repository changes only when its figures do.
+Only here and in `demond.bench.cost_plots` is matplotlib known, which is in the extra `plots` and is imported when
+something is drawn. The same report gives the same SVG, so that one in a repository changes only when its figures do.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from demond.bench import cost_plots
+from demond.bench.cost_plots import INK
 from demond.bench.report import Report, ReportError, Row, load
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 MISSING = "plots need matplotlib: pip install 'demond[plots]'"
 _POINTS = 101
 """Quantiles that a curve is drawn through; more would only make the file larger."""
-_INK = ("#1b6ca8", "#d1495b", "#2e8b57", "#b8860b", "#6a4c93", "#444444", "#00838f", "#a0522d")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -50,7 +51,7 @@ def draw(made: Report, stem: Path) -> list[Path]:
     }
     with mpl.rc_context(style):
         figure = Figure(figsize=(11, 4.2), layout="constrained")
-        picture = _PICTURES.get(made.bench, _percentiles) if made.details else _percentiles
+        picture = PICTURES.get(made.bench, _percentiles) if made.details else _percentiles
         picture(figure, made)
         figure.suptitle(f"{made.setup.told()}\n{made.machine.told()}, {made.date:%Y-%m-%d}", fontsize=8)
         files = [stem.with_suffix(suffix) for suffix in (".png", ".svg")]
@@ -64,32 +65,12 @@ def _latency(figure: Figure, made: Report) -> None:
     left, right = figure.subplots(1, 2)
     for name, title, axes in (("first change", "heard first", left), ("fresh audio", "all of it heard", right)):
         rows = [row for row in made.rows if row.name.endswith(f": {name}") and row.n]
-        for row, colour in zip(rows, _INK, strict=False):
+        for row, colour in zip(rows, INK, strict=False):
             shares = np.linspace(0, 100, _POINTS)
             axes.plot(np.percentile(row.samples, shares), shares, color=colour, label=row.name.partition(":")[0])
         axes.set(title=title, xlabel="ms after the message", ylabel="% of changes", xlim=(0, None), ylim=(0, 100))
         axes.axhline(50, color="#bbbbbb", linewidth=0.8)
         if rows:
-            axes.legend()
-
-
-def _engine(figure: Figure, made: Report) -> None:
-    """Ticks, music and memory against depth, a line for each context; the floor is dashed."""
-    lines: Any = made.details["table"]
-    first = lines[0]["case"]
-    columns = (("tick_ms", "ms per tick"), ("times_real_time", "× real time"), ("memory_mib", "memory, MiB"))
-    for axes, (column, label) in zip(figure.subplots(1, 3), columns, strict=True):
-        for frames, colour in zip(sorted({line["frames"] for line in lines}), _INK, strict=False):
-            mine = [line for line in lines if line["frames"] == frames and line["case"] == first]
-            depths = [line["depth"] for line in mine]
-            axes.plot(depths, [line[column] for line in mine], "o-", color=colour, label=f"T {frames}")
-            if column == "tick_ms":
-                axes.plot(depths, [line["floor_ms"] for line in mine], "--", color=colour, linewidth=0.8)
-                others = [line for line in lines if line["frames"] == frames and line["case"] != first]
-                axes.plot([line["depth"] for line in others], [line[column] for line in others], "x", color=colour)
-        axes.set(xlabel="depth", ylabel=label, ylim=(0, None))
-        if column == "tick_ms":
-            axes.set_title(f"o {first}, x other cases, -- floor", fontsize=8)
             axes.legend()
 
 
@@ -107,13 +88,17 @@ def _percentiles(figure: Figure, made: Report) -> None:
 def _panel(axes: Axes, rows: Sequence[Row], unit: str) -> None:
     places = np.arange(len(rows))[::-1]
     for row, place in zip(rows, places, strict=True):
-        axes.plot([row.p50 or 0, row.p99 or 0], [place, place], color=_INK[0], linewidth=3, alpha=0.35)
-        axes.plot([row.p50 or 0], [place], "o", color=_INK[0])
+        axes.plot([row.p50 or 0, row.p99 or 0], [place, place], color=INK[0], linewidth=3, alpha=0.35)
+        axes.plot([row.p50 or 0], [place], "o", color=INK[0])
     axes.set_yticks(places, [row.name for row in rows])
     axes.set(xlabel=f"{unit}, median to 99th percentile", xlim=(0, None))
 
 
-_PICTURES: dict[str, Callable[[Figure, Report], None]] = {"latency": _latency, "engine": _engine}
+PICTURES: dict[str, Callable[[Figure, Report], None]] = {
+    "latency": _latency,
+    "engine": cost_plots.engine,
+    "advise": cost_plots.advise,
+}
 """What is drawn of a bench; of the others the percentiles are."""
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
-from demond.bench import advise, engine, latency, model, report
+from demond.bench import advise, engine, latency, machine, model, report
 from demond.bench.report import Report
 from demond.config import Engine
 from engine import embedded, pace
+from engine.bench import stand
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +100,8 @@ def test_the_engine_bench_times_every_depth_context_and_case(tmp_path: Path) -> 
         assert line["latents_per_second"] == pytest.approx(line["depth"] / 2 * 1e3 / (ticks.mean or 0), rel=0.01)
         assert line["times_real_time"] == pytest.approx(line["latents_per_second"] * line["frames"] / 25)
         assert line["floor_ms"] > 0
+        assert line["tick_p95_ms"] == ticks.p95
+        assert line["backend"] == "eager"
     assert lines[1]["floor_ms"] == pytest.approx(2 * lines[0]["floor_ms"])
     assert lines[2]["floor_ms"] == pytest.approx(2 * lines[0]["floor_ms"])
     assert f"{lines[0]['times_real_time']:7.1f}" in ended.output
@@ -108,6 +115,8 @@ def test_the_engine_bench_times_every_depth_context_and_case(tmp_path: Path) -> 
         (["--cases", "plian"], "did you mean 'plain'?"),
         (["--shape", "2b"], "go together"),
         (["--shape", "3b", "--random"], "choose among"),
+        (["--backend", "eager,grpah"], "did you mean 'graph'?"),
+        (["--backend", "graph", "--device", "cpu"], "captures CUDA graphs, and the device is the CPU"),
         (["--checkpoint", "/nowhere"], "no folder"),
     ],
 )
@@ -115,6 +124,37 @@ def test_the_engine_bench_says_what_is_wrong_with_an_option(arguments: list[str]
     ended = CliRunner().invoke(engine.app, arguments, env={"COLUMNS": "200"})
     assert ended.exit_code == 2
     assert said in ended.output
+
+
+def test_several_backends_are_told_apart_and_one_that_comes_again_is_measured_once() -> None:
+    sweep = engine.Sweep([1], [1.0], ["plain"], steps=2, ticks=2)
+    one = engine.measure(stand.random(stand.SHAPES["tiny"], 25, torch.device("cpu")), sweep, Console(stderr=True))
+    told = engine.result([one, replace(one, backend="other")], sweep, "tiny", "CPU", machine.here())
+    assert told.setup.backend == "eager, other"
+    names = [row.name for row in told.rows if row.name.endswith("tick")]
+    assert names == ["eager, T 25, depth 1, plain: tick", "other, T 25, depth 1, plain: tick"]
+    arguments = ["--shape", "tiny", "--random", "--device", "cpu", "--steps", "2", "--ticks", "2", "--depths", "1"]
+    arguments += ["--contexts", "1", "--cases", "plain"]
+    ended = CliRunner().invoke(engine.app, arguments, env={"DEMOND_BENCH_BACKEND": "auto,eager"})
+    assert ended.output.count(" plain ") == 1
+
+
+def test_the_engine_bench_needs_nothing_that_a_machine_for_computing_lacks(tmp_path: Path) -> None:
+    """No JACK, no MIDI, no OSC, no plots: a GPU that is rented for an hour has none of them."""
+    missing = ("jack", "rtmidi", "mido", "pythonosc", "yaml", "ruamel", "aiohttp", "zeroconf", "watchfiles", "ifaddr")
+    path = tmp_path / "report.json"
+    arguments = ["--shape", "tiny", "--random", "--device", "cpu", "--steps", "2", "--ticks", "2", "--depths", "1"]
+    arguments += ["--contexts", "1", "--cases", "plain", "--json", str(path)]
+    program = (
+        "import sys\n"
+        f"for name in {(*missing, 'matplotlib', 'diffusers', 'transformers')!r}:\n"
+        "    sys.modules[name] = None\n"
+        "from demond.bench.engine import app\n"
+        "app()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert report.load(path).row("T 25, depth 1, plain: tick").n == 2
 
 
 def test_advise_measures_and_keeps_what_the_depth_auto_finds(

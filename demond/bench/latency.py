@@ -156,11 +156,6 @@ def _engine_rows(found: reaction.Reaction) -> list[Row]:
     return [report.row(f"{found.kind}: {name}", "ms", values) for name, values in times.items()]
 
 
-def machine() -> dict[str, object]:
-    """This machine for a report that is not one of :mod:`demond.bench.report` yet: that of `demond bench control`."""
-    return here().model_dump()
-
-
 def _bar() -> Progress:
     return Progress(console=Console(stderr=True, highlight=False), transient=True)
 

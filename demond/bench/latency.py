@@ -26,9 +26,11 @@ from demond.bench.heard import PROBES, Bench, Probe, Reaction
 from demond.bench.machine import device as free_device
 from demond.bench.machine import here
 from demond.bench.report import JsonFile, OutputFolder, Report, Row
+from demond.bench.switches import Backend, Depth, Device, Steps
 from demond.config import Engine
 from demond.knobs import did_you_mean
-from demond.session import DEPTH, DEPTH_LIMIT, STEPS, STEPS_LIMIT
+from demond.paths import engines_dir
+from demond.session import DEPTH, STEPS
 
 if TYPE_CHECKING:
     from engine.bench import reaction
@@ -114,7 +116,13 @@ def of_engine(
     with _bar() as progress:
         loading = progress.add_task("loading", total=None)
         session = open_session(
-            engine.session().settings, engine.device, engine.threads, engine.cache, lambda *_: None
+            engine.session().settings,
+            engine.device,
+            engine.threads,
+            engine.cache,
+            lambda *_: None,
+            engine.backend,
+            engine.engine_folder or engines_dir(),
         )
         progress.remove_task(loading)
         try:
@@ -197,15 +205,10 @@ def main(
     ] = 256,
     rate: Annotated[int, typer.Option(help="Its rate.")] = 48_000,
     seed: Annotated[int, typer.Option(help="Of the random phases.")] = 1,
-    depth: Annotated[
-        int, typer.Option(min=1, max=DEPTH_LIMIT, help="Slots in flight.", envvar="DEMOND_BENCH_DEPTH")
-    ] = DEPTH,
-    steps: Annotated[
-        int, typer.Option(min=1, max=STEPS_LIMIT, help="Denoising steps.", envvar="DEMOND_BENCH_STEPS")
-    ] = STEPS,
-    device: Annotated[
-        str, typer.Option(help="auto (the GPU with most free memory), cpu, or cuda:N.", envvar="DEMOND_BENCH_GPU")
-    ] = "auto",
+    depth: Depth = DEPTH,
+    steps: Steps = STEPS,
+    device: Device = "auto",
+    backend: Backend = "auto",
     checkpoint: Annotated[Path | None, typer.Option(help="A model folder; without it, the model inside.")] = None,
     source: Annotated[Path | None, typer.Option(help="A WAV or FLAC loop; without it, the clip inside.")] = None,
     file: JsonFile = None,
@@ -218,12 +221,14 @@ def main(
     named, where = chosen(kinds, level), free_device(device)
     try:
         if level == "daemon":
-            options: list[Any] = ["--depth", depth, "--steps", steps, "--device", where]
+            options: list[Any] = ["--depth", depth, "--steps", steps, "--device", where, "--backend", backend]
             options += ["--checkpoint", checkpoint] if checkpoint else []
             options += ["--source", source] if source else []
             made = of_daemon(phases, named, period, rate, seed, [*map(str, options), *(run or [])])
         else:
-            engine = Engine(depth=depth, steps=steps, device=where, checkpoint=checkpoint, source=source)
+            engine = Engine(
+                depth=depth, steps=steps, device=where, backend=backend, checkpoint=checkpoint, source=source
+            )
             made = of_engine(phases, named, period, rate, seed, engine)
     except RuntimeError as error:
         typer.echo(f"demond bench latency: {error}", err=True)

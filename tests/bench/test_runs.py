@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -15,7 +16,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from demond.bench import advise, engine, latency, machine, model, report
+from demond.bench import advise, audio, engine, latency, machine, model, report, switches
 from demond.bench.report import Report
 from demond.config import Engine
 from engine import embedded, pace
@@ -163,6 +164,7 @@ def test_advise_measures_and_keeps_what_the_depth_auto_finds(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     arguments = ["--whole", "--source", str(one_second), "--device", "cpu", "--threads", "1", "--json"]
+    arguments += ["--output", str(tmp_path / "reports")]
     ended = CliRunner().invoke(advise.app, arguments)
     assert ended.exit_code == 0, ended.output
     document = json.loads(ended.stdout)
@@ -172,6 +174,32 @@ def test_advise_measures_and_keeps_what_the_depth_auto_finds(
     assert [each["tick"] for each in whole["choices"]] == list(kept.ticks)
     assert whole["depth"] == pace.advise(kept, 8, 1.0).depth
     assert kept.ticks[7] > kept.ticks[0]
+    made = report.load(next((tmp_path / "reports").glob("advise-*.json")))
+    assert [made.row(f"T 25, depth {depth}: tick").p50 for depth in (1, 8)] == pytest.approx(
+        [kept.ticks[0], kept.ticks[7]], rel=1e-5
+    )
+    assert made.details["longest_context_s"] == document["longest_context_s"]
+
+
+def test_advise_says_which_context_keeps_to_the_target() -> None:
+    def found(knob_ms: float) -> advise.Survey:
+        # Ticks of one H200 with ACE-Step 2B's sizes, over 60 and 10 s; a slower GPU would have these times three.
+        paces = [
+            pace.Pace("60 s", (4.7, 8.7, 12.7, 16.7, 20.7, 24.6, 28.6, 32.6), 1.8),
+            pace.Pace("10 s", (2.2, 2.4, 2.8, 3.3, 3.9, 4.6, 5.3, 6.0), 1.8),
+        ]
+        advices = [
+            (seconds, pace.advise(each, 8, 60.0, knob_ms)) for each, seconds in zip(paces, (60.0, 10.0), strict=True)
+        ]
+        return advise.Survey("2b", "graph", "H200", 8, 60.0, knob_ms, advices, [1500, 250])
+
+    assert found(250.0).context == 60.0
+    assert "the whole loop keeps to 250 ms" in found(250.0).words()
+    assert found(30.0).context == 10.0
+    depth = found(30.0).advices[1][1].depth
+    assert found(30.0).words().endswith(f"10 s, at depth {depth} (demond context 10, demond depth {depth})")
+    assert found(5.0).context is None
+    assert "no context keeps to 5 ms" in found(5.0).words()
 
 
 def test_a_kind_that_the_level_has_not_is_refused() -> None:
@@ -183,7 +211,7 @@ def test_a_kind_that_the_level_has_not_is_refused() -> None:
         assert near in ended.output
 
 
-def test_the_environment_says_depth_steps_and_device_where_options_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_come_before_the_environment_and_that_before_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Engine] = []
 
     def stop(*arguments: object) -> None:
@@ -192,7 +220,43 @@ def test_the_environment_says_depth_steps_and_device_where_options_do_not(monkey
         raise RuntimeError("seen")
 
     monkeypatch.setattr(latency, "of_engine", stop)
-    environment = {"DEMOND_BENCH_DEPTH": "2", "DEMOND_BENCH_STEPS": "6", "DEMOND_BENCH_GPU": "1"}
-    CliRunner().invoke(latency.app, ["--level", "engine"], env=environment)
-    CliRunner().invoke(latency.app, ["--level", "engine", "--depth", "3", "--device", "cpu"], env=environment)
-    assert [(each.depth, each.steps, each.device) for each in asked] == [(2, 6, "cuda:1"), (3, 6, "cpu")]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(switches.machine, "gpus", lambda: ())
+    environment = {
+        "DEMOND_BENCH_DEPTH": "2",
+        "DEMOND_BENCH_STEPS": "6",
+        "DEMOND_BENCH_GPU": "1",
+        "DEMOND_BENCH_BACKEND": "graph",
+    }
+    options = ["--depth", "3", "--steps", "5", "--device", "cpu", "--backend", "eager"]
+    for given, around in ((options, environment), ([], environment), ([], {})):
+        CliRunner().invoke(latency.app, ["--level", "engine", *given], env=around)
+    assert [(each.depth, each.steps, each.device, each.backend) for each in asked] == [
+        (3, 5, "cpu", "eager"),
+        (2, 6, "cuda:1", "graph"),
+        (4, 8, "cpu", "auto"),
+    ]
+
+
+def test_what_a_bench_hands_to_the_daemon_follows_the_environment_until_it_is_overridden(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(switches.machine, "gpus", lambda: ())
+    assert switches.for_daemon({}) == ["--device", "cpu"]
+    said = {
+        "DEMOND_BENCH_GPU": "1",
+        "DEMOND_BENCH_DEPTH": "2",
+        "DEMOND_BENCH_STEPS": "",
+        "DEMOND_BENCH_BACKEND": "graph",
+    }
+    assert switches.for_daemon(said) == ["--device", "cuda:1", "--depth", "2", "--backend", "graph"]
+    handed: list[list[str]] = []
+
+    def run(*arguments: Any) -> None:
+        handed.append(arguments[-1])
+        raise audio.BenchError("seen")
+
+    monkeypatch.setattr(audio, "run", run)
+    CliRunner().invoke(audio.app, ["--", "--depth", "5"], env={"DEMOND_BENCH_DEPTH": "2"})
+    assert handed == [["--device", "cpu", "--depth", "2", "--depth", "5"]]  # the last one counts

@@ -41,13 +41,13 @@ KINDS: dict[Level, tuple[str, ...]] = {
     "daemon": tuple(probe.kind for probe in PROBES),
     "engine": ("shared", "moving", "slot", "session"),
 }
-_STEADY = "write ahead", "lead", "write gap", "tick", "decode"
+_STEADY = "write ahead", "lead", "write gap", "tick", "decode", "first write"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class Figures(Protocol):
-    """What both levels say of the stream, in milliseconds but for the last."""
+    """What both levels say of the stream, in milliseconds but for `generations`."""
 
     ahead: list[float]
     lead: list[float]
@@ -55,11 +55,12 @@ class Figures(Protocol):
     ticks: list[float]
     decodes: list[float]
     generations: list[float]
+    start: list[float]
 
 
 def stream_rows(figures: Figures) -> list[Row]:
     """The rows that are not of one kind of knob."""
-    columns = (figures.ahead, figures.lead, figures.gaps, figures.ticks, figures.decodes)
+    columns = (figures.ahead, figures.lead, figures.gaps, figures.ticks, figures.decodes, figures.start)
     rows = [report.row(name, "ms", values) for name, values in zip(_STEADY, columns, strict=True)]
     return [*rows, report.row("generations", "1/s", figures.generations, better="higher")]
 

@@ -57,8 +57,10 @@ def test_a_knob_of_the_daemon_is_heard_at_its_port_and_the_model_knows_when(
     assert made.row("shared: first change").n == 2
     assert found["shared: lost"] == 0
     assert found["tick"] + found["decode"] < found["shared: first change"] <= found["shared: converged"] + 1
-    assert found["shared: first change"] < found["shared: fresh audio"]
+    # With the depth 1 they are of the same latent: heard by one, and reckoned from the trace by the other.
+    assert found["shared: first change"] < found["shared: fresh audio"] + 20
     assert found["decode"] < found["write ahead"]
+    assert 500 < found["first write"] < 120_000  # nobody loads torch in less
     assert found["generations"] == pytest.approx(1e3 / found["write gap"], rel=0.8)
     assert (made.setup.model, made.setup.frames, made.setup.steps) == ("built-in", 25, 4)
     assert made.setup.other["level"] == "daemon"
@@ -83,6 +85,7 @@ def test_a_session_alone_reacts_to_every_kind_of_change(one_second: Path) -> Non
         assert found[f"{kind}: latent changed"] <= found[f"{kind}: latent converged"] < found[f"{kind}: fresh audio"]
     assert found["lead"] < found["write ahead"]
     assert made.row("write gap").n > 2
+    assert found["tick"] < found["first write"] < 60_000
 
 
 def test_the_engine_bench_times_every_depth_context_and_case(tmp_path: Path) -> None:

@@ -158,7 +158,6 @@ def _show(found: Sequence[Prediction], within: float) -> None:
         "steps",
         "T",
         "period",
-        "phases",
         "tick",
         "wait",
         "ticks",
@@ -168,7 +167,7 @@ def _show(found: Sequence[Prediction], within: float) -> None:
     )
     table = Table(*head, "off", box=None)
     for each in found:
-        counts = map(str, (each.depth, each.steps, each.frames, each.period, each.phases))
+        counts = map(str, (each.depth, each.steps, each.frames, each.period))
         times = (each.tick, each.wait, each.ticks, each.ahead, each.predicted, each.measured)
         style = "red" if each.is_off(within) else None
         table.add_row(

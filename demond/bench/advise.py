@@ -190,16 +190,21 @@ def _show(found: Survey) -> None:
     table = Table("context", "", *columns, "advice", box=None)
     for seconds, advice in found.advices:
         lines = (
-            ("ms per tick", [f"{each.tick:.0f}" for each in advice.choices]),
+            ("ms per tick", [_short(each.tick) for each in advice.choices]),
             ("latents/s", [f"{each.latents:.1f}" for each in advice.choices]),
-            ("knob, ms", [f"{each.knob:.0f}" for each in advice.choices]),
-            ("all new, ms", [f"{each.fresh:.0f}" for each in advice.choices]),
+            ("knob, ms", [_short(each.knob) for each in advice.choices]),
+            ("all new, ms", [_short(each.fresh) for each in advice.choices]),
         )
         for name, cells in lines:
             first = name == lines[0][0]
             table.add_row(f"{seconds:g} s" if first else "", name, *cells, f"depth {advice.depth}" if first else "")
     out.print(table)
     out.print(found.advices[0][1].why, soft_wrap=True, markup=False)
+
+
+def _short(milliseconds: float) -> str:
+    """With tenths where they matter: a tick of a GPU has few milliseconds."""
+    return f"{milliseconds:.1f}" if milliseconds < 20 else f"{milliseconds:.0f}"
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ MISSING = "plots need matplotlib: pip install 'demond[plots]'"
 _POINTS = 101
 """Quantiles that a curve is drawn through; more would only make the file larger."""
 
+_FAR = 20
+"""Medians that are so many times apart share an axis only when it is logarithmic."""
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -80,9 +83,12 @@ def _percentiles(figure: Figure, made: Report) -> None:
     if not units:
         figure.subplots(1, 1).set_axis_off()
         return
-    panels = figure.subplots(1, len(units), squeeze=False)[0]
-    for axes, unit in zip(panels, units, strict=True):
-        _panel(axes, [row for row in made.rows if row.unit == unit and row.n], unit)
+    grouped = [[row for row in made.rows if row.unit == unit and row.n] for unit in units]
+    figure.set_size_inches(11, 1 + sum(0.7 + 0.3 * len(rows) for rows in grouped))
+    heights = [1 + len(rows) for rows in grouped]
+    panels = figure.subplots(len(units), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, unit, rows in zip(panels, units, grouped, strict=True):
+        _panel(axes, rows, unit)
 
 
 def _panel(axes: Axes, rows: Sequence[Row], unit: str) -> None:
@@ -91,7 +97,13 @@ def _panel(axes: Axes, rows: Sequence[Row], unit: str) -> None:
         axes.plot([row.p50 or 0, row.p99 or 0], [place, place], color=INK[0], linewidth=3, alpha=0.35)
         axes.plot([row.p50 or 0], [place], "o", color=INK[0])
     axes.set_yticks(places, [row.name for row in rows])
-    axes.set(xlabel=f"{unit}, median to 99th percentile", xlim=(0, None))
+    axes.set(xlabel=f"{unit}, median to 99th percentile", ylim=(-0.6, len(rows) - 0.4))
+    medians = [row.p50 or 0.0 for row in rows]
+    if min(medians) > 0 and max(medians) > _FAR * min(medians):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+    else:
+        axes.set_xlim(0, 1.05 * max(row.p99 or 0 for row in rows) or 1)
 
 
 PICTURES: dict[str, Callable[[Figure, Report], None]] = {

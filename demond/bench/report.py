@@ -107,7 +107,7 @@ class Report(_Model):
     demond_report: Literal[1] = 1
     """The version of this layout."""
     bench: str
-    """`latency`, `engine`, `control`, `audio`."""
+    """`latency`, `engine`, `control`, `audio`, `inside`, `advise`."""
     date: AwareDatetime
     version: str
     """demond's."""

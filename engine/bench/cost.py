@@ -100,6 +100,13 @@ def measure(stand: Stand, case: str, depth: int, steps: int, ticks: int) -> Cost
     return Cost(case, depth, frames, found.runs, found.host, finished, floor(stand, rows, frames), _memory(device))
 
 
+def let_go(device: torch.device) -> None:
+    """Gives memory back that nothing refers to any more."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 @torch.inference_mode()
 def decodes(stand: Stand, runs: int) -> list[Decode]:
     """Times the windows that are shorter than the source; none where the model has no VAE."""
@@ -149,13 +156,6 @@ def rate(device: torch.device, dtype: torch.dtype) -> float:
         return 2e3 * n**3 / min(timed(lambda: a @ b, device, 10).runs)
     finally:
         torch.set_num_threads(threads)
-
-
-def let_go(device: torch.device) -> None:
-    """Gives memory back that nothing refers to any more."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def _memory(device: torch.device) -> float:

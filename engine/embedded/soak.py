@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from engine import Knobs, Session, embedded
 from engine.embedded.judge.spectra import magnitudes
 from engine.geometry import SAMPLE_RATE
+from engine.model.checkpoint import CheckpointError
 from engine.source import load_source
 
 _QUIET, _LOUD, _PEAK = -45.0, -8.0, 1.0
@@ -96,7 +97,7 @@ def seconds_heard(session: Session, minutes: float) -> Iterator[Heard]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit status."""
+    """The exit status: 0 without a fault, 1 with some, 2 for a checkpoint that cannot be used."""
     parser = argparse.ArgumentParser(
         prog="python -m engine.embedded.soak",
         description=__doc__,
@@ -115,7 +116,11 @@ def main(arguments: list[str] | None = None) -> int:
         path = Path(folder) / "loop.wav"
         loop = load_source(embedded.CLIP)[:, : int(asked.loop * SAMPLE_RATE)]
         soundfile.write(path, loop.T, SAMPLE_RATE, subtype="FLOAT")
-        session = Session(asked.checkpoint, asked.device, asked.depth, source=path)
+        try:
+            session = Session(asked.checkpoint, asked.device, asked.depth, source=path)
+        except CheckpointError as error:
+            print(error, file=sys.stderr)
+            return 2
         try:
             for second, heard in enumerate(seconds_heard(session, asked.minutes)):
                 lowest, highest = min(lowest, heard.loudness), max(highest, heard.loudness)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -38,6 +40,11 @@ def test_the_knobs_move_over_their_whole_range_and_never_leave_it() -> None:
     assert max(strengths) > 0.99
     assert all(0 <= reading.prompt_blend <= 1 and 1 <= reading.shift <= 6 for reading in readings)
     assert len({reading.seed for reading in readings}) > 60
+
+
+def test_a_folder_that_is_no_checkpoint_is_said_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--minutes", "0.1", "--checkpoint", str(tmp_path)]) == 2
+    assert "config.json is missing" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from tests.engine.parts import gaussian
 
 pytest.importorskip("triton", reason="the kernels of a GPU are written in Triton, which the dev extra brings")
 
-from engine.model import kernels
+from engine.model import attention, kernels
 from engine.model.fused import Fused, Sides
 
 SIZES = Sizes(48, 80, 2, 4, 2, 32, sliding_window=16, encoder_hidden_size=24)
@@ -30,7 +30,7 @@ def model() -> DiT:
 @torch.inference_mode()
 def test_it_is_the_same_function(model: DiT, frames: int, short: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of their own times, contexts and conditions; what lies in the padding is not heard."""
-    monkeypatch.setattr(kernels, "SHORT", short)
+    monkeypatch.setattr(attention, "SHORT", short)
     count, tokens, padded = len(LENGTHS), -(-frames // 2), 48
     x, context = gaussian(count, frames, 64, seed=1), gaussian(count, frames, 128, seed=2)
     rows = model.modulation(torch.tensor([0.1, 1.0]))

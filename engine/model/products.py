@@ -1,0 +1,230 @@
+"""The network's products of matrices, each by the fastest algorithm that cuBLASLt has for its shape.
+
+Called by `engine.model.fused` for every product of a block; one :class:`Products` per network. Which algorithm is
+the fastest is measured when a shape is first multiplied, which is while a graph warms up: a tenth of a second for all
+shapes of a network. What was found is kept beside Triton's compiled kernels, for this GPU and this version of the
+library, so that the next start only looks it up.
+
+Bits. A choice changes none of them. Every algorithm that may be chosen gives, for rows that are repeated over the
+whole matrix, the bits of the library's first guess for those rows alone (:data:`_PROBE_ROWS` of them); the others are
+left out. So an element does not depend on the rows beside it, on how many there are, on what was measured, or on
+whether anything was. That holds as far as random factors show it, for each shape before it is used.
+
+Where the library cannot be reached, or knows no such product, torch multiplies, and the log says so once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import statistics
+import threading
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from triton.runtime.cache import get_cache_manager
+
+from engine.graphs import captured
+from engine.model.cublaslt import ALGORITHM_BYTES, CublasLtError, Library, Product, Shape
+from engine.model.kernels import FP8, FP8_MOST, Rows
+from engine.timing import timed
+
+_FILE = "products.json"
+_PROBE_ROWS = 256
+_ASKED = 16
+"""Algorithms that the library is asked for; it has eight for a usual shape."""
+_WEIGHTS_BYTES, _LEAST, _MOST = 200e6, 3, 24
+"""Different weights that a measurement goes through, so that the cache holds none of them: as in a forward."""
+_ROUNDS = 3
+
+log = logging.getLogger("engine.model.products")
+
+
+class Scaled(NamedTuple):
+    """A matrix in fp8: `matrix * scale`."""
+
+    matrix: Tensor
+    """[out,in]."""
+    scale: Tensor
+    """[1,out] in fp32: each output's weights are scaled to use all of the format."""
+
+
+Matrix = Tensor | Scaled
+
+
+def scaled(matrix: Tensor) -> Scaled:
+    """`matrix` [out,in] in fp8."""
+    scale = matrix.abs().amax(1).float().clamp_min(1e-12) / FP8_MOST
+    return Scaled((matrix.float() / scale[:, None]).to(FP8), scale[None])
+
+
+class Choices:
+    """What was chosen, by shape; kept in a file that Triton's cache holds."""
+
+    def __init__(self, machine: str) -> None:
+        """Of `machine`: the GPU and the library, by any words that differ where either does."""
+        self._cache: Any = get_cache_manager(hashlib.sha256(machine.encode()).hexdigest())
+        self._machine, self._lock = machine, threading.Lock()
+
+    def read(self) -> dict[str, bytes]:
+        """All of them; none where the file is missing or cannot be read, which the log says."""
+        path = self._cache.get_file(_FILE)
+        if path is None:
+            return {}
+        try:
+            kept = json.loads(Path(path).read_text())["algorithms"]
+            found = {str(shape): bytes.fromhex(algorithm) for shape, algorithm in kept.items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            log.warning("%s cannot be read, so products are measured anew: %s", path, error)
+            return {}
+        return {shape: algorithm for shape, algorithm in found.items() if len(algorithm) == ALGORITHM_BYTES}
+
+    def add(self, shape: str, algorithm: bytes) -> None:
+        """Keeps one more; readers find the old file or the new one. Where nothing can be written the log says so."""
+        with self._lock:
+            kept = {each: way.hex() for each, way in (self.read() | {shape: algorithm}).items()}
+            text = json.dumps({"machine": self._machine, "algorithms": kept}, indent=1)
+            try:
+                self._cache.put(text, _FILE, binary=False)
+            except OSError as error:
+                log.warning("what was measured of products cannot be kept: %s", error)
+
+
+class Products:
+    """Multiplies with the matrices of one network. Not for two threads at once."""
+
+    def __init__(self, matrices: Sequence[Matrix]) -> None:
+        """`matrices` are all that will be multiplied with, on their device."""
+        self._matrices: dict[tuple[int, ...], list[Matrix]] = {}
+        for matrix in matrices:
+            self._matrices.setdefault(tuple(_values(matrix).shape), []).append(matrix)
+        self._device = _values(matrices[0]).device
+        self._known: dict[Shape, tuple[Product, bytes] | None] = {}
+        self._library, self._choices = _reached(self._device) if self._device.type == "cuda" else (None, None)
+
+    def __call__(self, x: Tensor | Rows, matrix: Matrix, like: Tensor) -> Tensor:
+        """`x` times the transpose of `matrix` [out,in] -> [R,S,out], in the dtype of `like` [R,S,d]."""
+        rows, weights = _paired(x, matrix)
+        outputs, inputs = weights.shape
+        shape = Shape(like.shape[0] * like.shape[1], outputs, inputs, fp8=isinstance(x, Rows))
+        if shape not in self._known:
+            self._known[shape] = self._found(shape) if like.dtype is torch.bfloat16 else None
+        way = self._known[shape]
+        if way is None:
+            return by_torch(x, matrix, like)
+        out = like.new_empty(*like.shape[:2], outputs)
+        way[0].run(way[1], rows, weights, out, _scales(x, matrix))
+        return out
+
+    def _found(self, shape: Shape) -> tuple[Product, bytes] | None:
+        if self._library is None or self._choices is None:
+            return None
+        try:
+            product = self._library.product(shape)
+            kept = self._choices.read().get(str(shape))
+            if kept is not None and product.knows(kept):
+                return product, kept
+            algorithms = product.algorithms(_ASKED)
+            if torch.cuda.is_current_stream_capturing():  # nothing can be measured now
+                return product, algorithms[0]
+            best = _fastest(self._library, product, algorithms, self._matrices[shape.outputs, shape.inputs])
+        except CublasLtError as error:
+            log.warning("torch chooses how to multiply by %s: %s", shape, error)
+            return None
+        self._choices.add(str(shape), best)
+        return product, best
+
+
+def by_torch(x: Tensor | Rows, matrix: Matrix, like: Tensor) -> Tensor:
+    """The same as :class:`Products` gives, as torch multiplies."""
+    rows, weights = _paired(x, matrix)
+    scales = _scales(x, matrix)
+    if scales is None:
+        return F.linear(rows, weights)
+    out = torch._scaled_mm(
+        rows, weights.t(), scale_a=scales[0], scale_b=scales[1], out_dtype=like.dtype, use_fast_accum=True
+    )
+    return out.view(*like.shape[:2], -1)
+
+
+@lru_cache(maxsize=8)
+def _reached(device: torch.device) -> tuple[Library | None, Choices | None]:
+    try:
+        library = Library(device)
+    except CublasLtError as error:
+        log.warning("torch chooses how to multiply, which may be slower: %s", error)
+        return None, None
+    return library, Choices(f"{torch.cuda.get_device_name(device)}, cuBLASLt {library.version}")
+
+
+def _fastest(library: Library, product: Product, algorithms: list[bytes], matrices: list[Matrix]) -> bytes:
+    """The one of `algorithms` that takes the least time of those that give the expected bits."""
+    shape = product.shape
+    x, wanted = _probe(library, shape, matrices[0])
+    out = torch.empty_like(wanted)
+    count = int(min(max(_WEIGHTS_BYTES / _values(matrices[0]).nbytes, _LEAST), _MOST))
+    several = (matrices * count)[:count]
+
+    def run(algorithm: bytes, matrices: list[Matrix]) -> None:
+        for matrix in matrices:
+            rows, weights = _paired(x, matrix)
+            product.run(algorithm, rows, weights, out, _scales(x, matrix))
+
+    def gives_the_bits(algorithm: bytes) -> bool:
+        out.fill_(torch.nan)
+        run(algorithm, several[:1])
+        return torch.equal(out, wanted)
+
+    stream = torch.cuda.Stream(out.device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(out.device))
+    with torch.cuda.stream(stream):
+        right = [algorithm for algorithm in algorithms if gives_the_bits(algorithm)]
+        if not right:
+            raise CublasLtError("no algorithm makes a row's sums as it makes them alone")
+        pool = torch.cuda.graph_pool_handle()
+        graphs = [captured(partial(run, algorithm, several), pool) for algorithm in right]
+        rounds = [[timed(graph.replay, out.device, 1).runs[0] for graph in graphs] for _ in range(_ROUNDS)]
+    medians = [statistics.median(took) for took in zip(*rounds, strict=True)]
+    return right[medians.index(min(medians))]
+
+
+def _probe(library: Library, shape: Shape, matrix: Matrix) -> tuple[Tensor | Rows, Tensor]:
+    """Random rows again and again, and what times `matrix` they are."""
+    weights = _values(matrix)
+    generator = torch.Generator(weights.device).manual_seed(0)
+    few = torch.randn(_PROBE_ROWS, shape.inputs, generator=generator, device=weights.device)
+    at = torch.arange(shape.rows, device=weights.device) % _PROBE_ROWS
+    alone: Tensor | Rows
+    x: Tensor | Rows
+    if shape.fp8:
+        in_fp8 = scaled(few)
+        alone = Rows(in_fp8.matrix, in_fp8.scale.t().contiguous())
+        x = Rows(alone.rows.view(torch.uint8)[at].view(FP8), alone.scale[at])
+    else:
+        alone = few.to(weights.dtype)
+        x = alone[at]
+    small = library.product(shape._replace(rows=_PROBE_ROWS))
+    out = torch.empty(_PROBE_ROWS, shape.outputs, dtype=torch.bfloat16, device=weights.device)
+    rows, _ = _paired(alone, matrix)
+    small.run(small.algorithms(1)[0], rows, weights, out, _scales(alone, matrix))
+    return x, out[at]
+
+
+def _values(x: Tensor | Rows | Scaled) -> Tensor:
+    return x if isinstance(x, Tensor) else x[0]
+
+
+def _paired(x: Tensor | Rows, matrix: Matrix) -> tuple[Tensor, Tensor]:
+    if isinstance(x, Rows) != isinstance(matrix, Scaled):
+        raise TypeError("a factor in fp8 is multiplied with one in fp8")
+    return _values(x), _values(matrix)
+
+
+def _scales(x: Tensor | Rows, matrix: Matrix) -> tuple[Tensor, Tensor] | None:
+    return (x.scale, matrix.scale) if isinstance(x, Rows) and isinstance(matrix, Scaled) else None

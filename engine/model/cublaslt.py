@@ -23,8 +23,8 @@ _COMPUTE_FP32 = 68
 _TRANSPOSED = 1
 _DESC_TRANSA, _DESC_FAST_ACCUM = 3, 25
 _DESC_A_SCALE, _DESC_B_SCALE, _DESC_A_SCALE_MODE, _DESC_B_SCALE_MODE = 17, 18, 31, 32
-_SCALE_OUTER_VECTOR = 3
-"""A scale for each row of both factors; for Hopper since CUDA 12.9."""
+_SCALE_ONE, _SCALE_OUTER_VECTOR = 0, 3
+"""A scale for a whole factor, and one for each row of it, which Hopper has since CUDA 12.9."""
 _SOME_ADDRESS = 256
 """In the place of a scale while algorithms are asked for: the library knows none for a product without."""
 _PREFERS_WORKSPACE, _PREFERS_REDUCTIONS = 1, 3
@@ -107,8 +107,7 @@ class Product:
         factor = _E4M3 if shape.fp8 else _BF16
         if shape.fp8:
             self._describe(_DESC_FAST_ACCUM, ctypes.c_int8(1))
-            for side in (_DESC_A_SCALE_MODE, _DESC_B_SCALE_MODE):
-                self._describe(side, c_int(_SCALE_OUTER_VECTOR))
+            self._scale_by(_SCALE_OUTER_VECTOR)
             for side in (_DESC_A_SCALE, _DESC_B_SCALE):  # none is read before `run`, which brings its own
                 self._describe(side, c_void_p(_SOME_ADDRESS))
         self._layouts = [
@@ -118,7 +117,20 @@ class Product:
         ]
 
     def algorithms(self, most: int) -> list[bytes]:
-        """Up to `most` ways, the library's first guess first; each may be kept for this version of the library."""
+        """Up to `most` ways, the library's first guess first; each may be kept for this version of the library.
+
+        For fp8 it proposes one or two, of large tiles. Those that it proposes for factors with one scale each are
+        added where it knows them for this product too: half the time for few rows.
+        """
+        found = self._proposed(most)
+        if self.shape.fp8:
+            self._scale_by(_SCALE_ONE)
+            others = self._proposed(most)
+            self._scale_by(_SCALE_OUTER_VECTOR)
+            found += [algorithm for algorithm in others if algorithm not in found and self.knows(algorithm)]
+        return found
+
+    def _proposed(self, most: int) -> list[bytes]:
         preference, results, count = c_void_p(), (_Result * most)(), c_int()
         self._library.call("MatmulPreferenceCreate", byref(preference))
         for attribute, value in ((_PREFERS_WORKSPACE, c_size_t(0)), (_PREFERS_REDUCTIONS, ctypes.c_uint32(0))):
@@ -134,7 +146,7 @@ class Product:
         return [bytes(result.algorithm) for result in results[: count.value] if not result.state]
 
     def knows(self, algorithm: bytes) -> bool:
-        """Whether it is a way for this product, without a workspace."""
+        """Whether it is a way for this product; one that insists on a workspace is refused by :meth:`run` only."""
         if len(algorithm) != ALGORITHM_BYTES:
             return False
         way, result = _Algorithm.from_buffer_copy(algorithm), _Result()
@@ -145,14 +157,15 @@ class Product:
             )
         except CublasLtError:
             return False
-        return not result.state and not result.workspace
+        return not result.state
 
     def run(
         self, algorithm: bytes, x: Tensor, weights: Tensor, out: Tensor, scales: tuple[Tensor, Tensor] | None
     ) -> None:
         """`out` [rows,outputs] = `x` [rows,inputs] times `weights` [outputs,inputs] transposed.
 
-        On the current stream. `scales` in fp32: of the rows of `x` and of those of `weights`, for fp8.
+        On the current stream; all are contiguous. `scales` in fp32: of the rows of `x` and of those of `weights`,
+        for fp8. Raises :class:`CublasLtError`.
         """
         if scales is not None:
             of_x, of_weights = scales
@@ -168,6 +181,10 @@ class Product:
             *(byref(zero), result, d, result, d),
             *(byref(way), None, c_size_t(0), c_void_p(torch.cuda.current_stream(x.device).cuda_stream)),
         )
+
+    def _scale_by(self, mode: int) -> None:
+        for side in (_DESC_A_SCALE_MODE, _DESC_B_SCALE_MODE):
+            self._describe(side, c_int(mode))
 
     def _describe(self, attribute: int, value: Any) -> None:
         self._library.call(

@@ -1,14 +1,16 @@
 """The network's products of matrices, each by the fastest algorithm that cuBLASLt has for its shape.
 
 Called by `engine.model.fused` for every product of a block; one :class:`Products` per network. Which algorithm is
-the fastest is measured when a shape is first multiplied, which is while a graph warms up: a tenth of a second for all
-shapes of a network. What was found is kept beside Triton's compiled kernels, for this GPU and this version of the
+the fastest is measured when a shape is first multiplied, which is while a graph warms up: a few tenths of a second
+for all shapes of a network. What was found is kept beside Triton's compiled kernels, for this GPU and this version of the
 library, so that the next start only looks it up.
 
 Bits. A choice changes none of them. Every algorithm that may be chosen gives, for rows that are repeated over the
 whole matrix, the bits of the library's first guess for those rows alone (:data:`_PROBE_ROWS` of them); the others are
-left out. So an element does not depend on the rows beside it, on how many there are, on what was measured, or on
-whether anything was. That holds as far as random factors show it, for each shape before it is used.
+left out, and so is what is read from the file and does not. So an element does not depend on the rows beside it, on
+how many there are, on what was measured, or on whether anything was: a forward of one row, of all slots and of twice
+as many give a slot the same products. That holds as far as random factors show it, for each shape before it is used.
+Where torch multiplies it need not.
 
 Where the library cannot be reached, or knows no such product, torch multiplies, and the log says so once.
 """
@@ -18,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import statistics
 import threading
 from collections.abc import Sequence
 from functools import lru_cache, partial
@@ -40,8 +41,10 @@ _PROBE_ROWS = 256
 _ASKED = 16
 """Algorithms that the library is asked for; it has eight for a usual shape."""
 _WEIGHTS_BYTES, _LEAST, _MOST = 200e6, 3, 24
-"""Different weights that a measurement goes through, so that the cache holds none of them: as in a forward."""
-_ROUNDS = 3
+"""Different weights that a measurement goes through."""
+_ROUNDS, _REPLAYS = 4, 4
+_CLEARLY = 0.01
+"""By how much less time another algorithm than the library's first guess must take."""
 
 log = logging.getLogger("engine.model.products")
 
@@ -119,7 +122,7 @@ class Products:
         if way is None:
             return by_torch(x, matrix, like)
         out = like.new_empty(*like.shape[:2], outputs)
-        way[0].run(way[1], rows, weights, out, _scales(x, matrix))
+        way[0].run(way[1], rows.contiguous(), weights, out, _scales(x, matrix))
         return out
 
     def _found(self, shape: Shape) -> tuple[Product, bytes] | None:
@@ -128,12 +131,12 @@ class Products:
         try:
             product = self._library.product(shape)
             kept = self._choices.read().get(str(shape))
-            if kept is not None and product.knows(kept):
+            if torch.cuda.is_current_stream_capturing():  # nothing can be tried now
+                return product, product.algorithms(1)[0]
+            trial = _Trial(self._library, product, self._matrices[shape.outputs, shape.inputs])
+            if kept is not None and product.knows(kept) and trial.gives_the_bits(kept):
                 return product, kept
-            algorithms = product.algorithms(_ASKED)
-            if torch.cuda.is_current_stream_capturing():  # nothing can be measured now
-                return product, algorithms[0]
-            best = _fastest(self._library, product, algorithms, self._matrices[shape.outputs, shape.inputs])
+            best = trial.fastest(product.algorithms(_ASKED))
         except CublasLtError as error:
             log.warning("torch chooses how to multiply by %s: %s", shape, error)
             return None
@@ -163,35 +166,50 @@ def _reached(device: torch.device) -> tuple[Library | None, Choices | None]:
     return library, Choices(f"{torch.cuda.get_device_name(device)}, cuBLASLt {library.version}")
 
 
-def _fastest(library: Library, product: Product, algorithms: list[bytes], matrices: list[Matrix]) -> bytes:
-    """The one of `algorithms` that takes the least time of those that give the expected bits."""
-    shape = product.shape
-    x, wanted = _probe(library, shape, matrices[0])
-    out = torch.empty_like(wanted)
-    count = int(min(max(_WEIGHTS_BYTES / _values(matrices[0]).nbytes, _LEAST), _MOST))
-    several = (matrices * count)[:count]
+class _Trial:
+    """One product over and over, on a stream of its own."""
 
-    def run(algorithm: bytes, matrices: list[Matrix]) -> None:
-        for matrix in matrices:
-            rows, weights = _paired(x, matrix)
-            product.run(algorithm, rows, weights, out, _scales(x, matrix))
+    def __init__(self, library: Library, product: Product, matrices: list[Matrix]) -> None:
+        """With `matrices` in turn, so that the cache holds none of them: as in a forward."""
+        self._product = product
+        self._x, self._wanted = _probe(library, product.shape, matrices[0])
+        self._out = torch.empty_like(self._wanted)
+        count = int(min(max(_WEIGHTS_BYTES / _values(matrices[0]).nbytes, _LEAST), _MOST))
+        self._matrices = (matrices * count)[:count]
+        self._stream = torch.cuda.Stream(self._out.device)  # type: ignore[no-untyped-call]
+        self._stream.wait_stream(torch.cuda.current_stream(self._out.device))
 
-    def gives_the_bits(algorithm: bytes) -> bool:
-        out.fill_(torch.nan)
-        run(algorithm, several[:1])
-        return torch.equal(out, wanted)
+    def gives_the_bits(self, algorithm: bytes) -> bool:
+        """Whether repeated rows become, wherever they lie, what the library's first guess makes of them alone."""
+        with torch.cuda.stream(self._stream):
+            self._out.fill_(torch.nan)
+            try:
+                self._run(algorithm, 1)
+            except CublasLtError:
+                return False
+            return torch.equal(self._out, self._wanted)
 
-    stream = torch.cuda.Stream(out.device)  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream(out.device))
-    with torch.cuda.stream(stream):
-        right = [algorithm for algorithm in algorithms if gives_the_bits(algorithm)]
+    def fastest(self, algorithms: list[bytes]) -> bytes:
+        """Of those that give the bits; the first of them if no other is clearly faster. Raises `CublasLtError`."""
+        right = [algorithm for algorithm in algorithms if self.gives_the_bits(algorithm)]
         if not right:
             raise CublasLtError("no algorithm makes a row's sums as it makes them alone")
-        pool = torch.cuda.graph_pool_handle()
-        graphs = [captured(partial(run, algorithm, several), pool) for algorithm in right]
-        rounds = [[timed(graph.replay, out.device, 1).runs[0] for graph in graphs] for _ in range(_ROUNDS)]
-    medians = [statistics.median(took) for took in zip(*rounds, strict=True)]
-    return right[medians.index(min(medians))]
+        with torch.cuda.stream(self._stream):
+            pool = torch.cuda.graph_pool_handle()
+            graphs = [captured(partial(self._run, each, len(self._matrices)), pool) for each in right]
+            took = [self._milliseconds(graph) for graph in graphs]
+            for _ in range(_ROUNDS - 1):  # in turns, since the clock of a GPU wanders
+                took = [min(best, self._milliseconds(graph)) for best, graph in zip(took, graphs, strict=True)]
+        took[0] *= 1 - _CLEARLY
+        return right[took.index(min(took))]
+
+    def _milliseconds(self, graph: torch.cuda.CUDAGraph) -> float:
+        return min(timed(graph.replay, self._out.device, _REPLAYS).runs[1:])  # the first waits for its launch
+
+    def _run(self, algorithm: bytes, count: int) -> None:
+        for matrix in self._matrices[:count]:
+            rows, weights = _paired(self._x, matrix)
+            self._product.run(algorithm, rows, weights, self._out, _scales(self._x, matrix))
 
 
 def _probe(library: Library, shape: Shape, matrix: Matrix) -> tuple[Tensor | Rows, Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,12 @@ ONE, OTHER = bytes(range(ALGORITHM_BYTES)), bytes(ALGORITHM_BYTES)
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where Triton keeps what it compiles."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    return tmp_path
+    products._reached.cache_clear()
+    yield tmp_path
+    products._reached.cache_clear()
 
 
 def the_file(cache: Path) -> Path:
@@ -93,7 +96,6 @@ def test_where_nothing_can_be_written_the_log_says_so(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here the library can be reached")
 def test_without_the_library_torch_multiplies_and_the_log_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    products._reached.cache_clear()
     with pytest.raises(CublasLtError, match="no GPU"):
         Library(torch.device("cuda", 0))
     with caplog.at_level(logging.WARNING):
@@ -101,7 +103,6 @@ def test_without_the_library_torch_multiplies_and_the_log_says_so_once(caplog: p
             assert products._reached(torch.device("cuda", 0)) == (None, None)
     [line] = caplog.messages
     assert line.startswith("torch chooses how to multiply")
-    products._reached.cache_clear()
 
 
 def test_a_product_is_of_rows_and_outputs() -> None:

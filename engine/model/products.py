@@ -2,8 +2,8 @@
 
 Called by `engine.model.fused` for every product of a block; one :class:`Products` per network. Which algorithm is
 the fastest is measured when a shape is first multiplied, which is while a graph warms up: a few tenths of a second
-for all shapes of a network. What was found is kept beside Triton's compiled kernels, for this GPU and this version of the
-library, so that the next start only looks it up.
+for all shapes of a network. What was found is kept beside Triton's compiled kernels, for this GPU and this version of
+the library, so that the next start only looks it up.
 
 Bits. A choice changes none of them. Every algorithm that may be chosen gives, for rows that are repeated over the
 whole matrix, the bits of the library's first guess for those rows alone (:data:`_PROBE_ROWS` of them); the others are
@@ -43,8 +43,10 @@ _ASKED = 16
 _WEIGHTS_BYTES, _LEAST, _MOST = 200e6, 3, 24
 """Different weights that a measurement goes through."""
 _ROUNDS, _REPLAYS = 4, 4
-_CLEARLY = 0.01
-"""By how much less time another algorithm than the library's first guess must take."""
+_CLEARLY = 0.03
+"""By how much less time another algorithm than the library's first guess must take. The guess has large tiles, which
+need less power; a GPU at its limit runs those faster that a short measurement finds a little slower.
+"""
 
 log = logging.getLogger("engine.model.products")
 

@@ -42,7 +42,8 @@ _ASKED = 16
 """Algorithms that the library is asked for; it has eight for a usual shape."""
 _WEIGHTS_BYTES, _LEAST, _MOST = 200e6, 3, 24
 """Different weights that a measurement goes through."""
-_ROUNDS, _REPLAYS = 4, 4
+_ROUNDS, _REPLAYS, _NEAR = 4, 3, 1.1
+"""What took a tenth longer than the best in one round is not measured again."""
 _CLEARLY = 0.03
 """By how much less time another algorithm than the library's first guess must take. The guess has large tiles, which
 need less power; a GPU at its limit runs those faster that a short measurement finds a little slower.
@@ -198,12 +199,13 @@ class _Trial:
             raise CublasLtError("no algorithm makes a row's sums as it makes them alone")
         with torch.cuda.stream(self._stream):
             pool = torch.cuda.graph_pool_handle()
-            graphs = [captured(partial(self._run, each, len(self._matrices)), pool) for each in right]
-            took = [self._milliseconds(graph) for graph in graphs]
+            graphs = {each: captured(partial(self._run, each, len(self._matrices)), pool) for each in right}
+            took = {each: self._milliseconds(graph) for each, graph in graphs.items()}
             for _ in range(_ROUNDS - 1):  # in turns, since the clock of a GPU wanders
-                took = [min(best, self._milliseconds(graph)) for best, graph in zip(took, graphs, strict=True)]
-        took[0] *= 1 - _CLEARLY
-        return right[took.index(min(took))]
+                near = [each for each in took if took[each] < _NEAR * min(took.values())]
+                took |= {each: min(took[each], self._milliseconds(graphs[each])) for each in near}
+        took[right[0]] *= 1 - _CLEARLY
+        return min(took, key=took.__getitem__)
 
     def _milliseconds(self, graph: torch.cuda.CUDAGraph) -> float:
         return min(timed(graph.replay, self._out.device, _REPLAYS).runs[1:])  # the first waits for its launch

@@ -38,7 +38,7 @@ run: setup-run
 	@exec .ci/play $(ARGS)
 
 test: setup-test
-	$(BIN)/python -m pytest $(PYTEST)
+	@.ci/test $(PYTEST)
 
 # `make -k check` goes on after the first that finds something.
 check: check-format check-lint check-types check-imports

@@ -18,7 +18,8 @@ from demond.knobs import KNOBS, Kind
 
 MAGIC = 0x31454341_52544D44
 """`DMTRACE1` in little-endian ASCII. The digit is the layout's version."""
-_CAPACITY = 2048
+CAPACITY = 2048
+"""Records that each ring holds."""
 
 CHANGE = np.dtype(
     [
@@ -54,23 +55,23 @@ class _Ring:
     def __init__(self, buffer: memoryview, offset: int, dtype: np.dtype[Any]) -> None:
         head = np.ndarray(1, np.uint64, buffer, offset)
         self._head, self._head_address = head, head.ctypes.data
-        self._records = np.ndarray(_CAPACITY, dtype, buffer, offset + 64)
+        self._records = np.ndarray(CAPACITY, dtype, buffer, offset + 64)
 
     @staticmethod
     def size(dtype: np.dtype[Any]) -> int:
-        return 64 + -(-_CAPACITY * dtype.itemsize // 64) * 64
+        return 64 + -(-CAPACITY * dtype.itemsize // 64) * 64
 
     def append(self, *fields: object) -> None:
         head = int(self._head[0])
-        self._records[head % _CAPACITY] = fields
+        self._records[head % CAPACITY] = fields
         native.store_u64(self._head_address, head + 1)
 
     def latest(self, count: int) -> NDArray[Any]:
         head = native.load_u64(self._head_address)
-        first = max(0, head - min(count, _CAPACITY - 1))
-        copy = self._records[np.arange(first, head) % _CAPACITY].copy()
+        first = max(0, head - min(count, CAPACITY - 1))
+        copy = self._records[np.arange(first, head) % CAPACITY].copy()
         native.fence()
-        overwritten = native.load_u64(self._head_address) + 1 - _CAPACITY - first
+        overwritten = native.load_u64(self._head_address) + 1 - CAPACITY - first
         return copy[max(0, overwritten) :]
 
 
@@ -109,16 +110,16 @@ class Trace:
 
     def journeys(self, count: int) -> list[dict[str, object]]:
         """Daemon: the last `count` changes, oldest first, each with its way to the ear as far as it has got."""
-        writes = self._writes.latest(_CAPACITY)
+        writes = self._writes.latest(CAPACITY)
         return [_journey(change, writes) for change in self._changes.latest(count)]
 
     def changes(self) -> NDArray[Any]:
         """Any process: the last changes, oldest first, as records of :data:`CHANGE`."""
-        return self._changes.latest(_CAPACITY)
+        return self._changes.latest(CAPACITY)
 
     def writes(self) -> NDArray[Any]:
         """Any process: the last writes, oldest first, as records of :data:`WRITE`."""
-        return self._writes.latest(_CAPACITY)
+        return self._writes.latest(CAPACITY)
 
     def close(self) -> None:
         """Lets go of the mapping; the memory lives on."""

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.jack import jackd
 
@@ -13,6 +14,27 @@ __all__ = ["jackd"]
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, and so do its children
 os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels of a GPU are tested on the CPU; read when triton is imported
+
+
+# Tests may share their cores with each other: how long an example takes is no finding.
+settings.register_profile("beside others", settings(), deadline=None)
+settings.load_profile("beside others")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Where files are tested beside each other, the tests of one stay together, and so do those of TensorRT: they
+    share what is exported and built for them.
+    """
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-not-found, unused-ignore]
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            folder = file.rpartition("/")[0]
+            return folder if folder.endswith("/trt") else file
+
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

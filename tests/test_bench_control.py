@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from demond.bench import diff, report
 from demond.bench.devices import painted_after
 from demond.bench.hands import KNOBS, latencies
 from demond.bench.morphs import moves
@@ -77,23 +80,60 @@ def test_every_typo_is_none_of_the_knobs() -> None:
     assert not {typo for typo, _ in typos()} & set(INDEX)
 
 
+def test_a_goal_has_one_name_in_every_report_and_keeps_its_samples() -> None:
+    found = row("G6", "a dump of 266 parameters", "ms", [3.0, 1.0, 2.0], "all < 9 ms", True, name="a dump").reported
+    assert (found.name, found.unit, found.n, found.p50) == ("G6: a dump", "ms", 3, 2.0)
+    assert found.samples == (3.0, 1.0, 2.0)
+    assert row("G2", "a replug", "s", [], "all < 1 s", True).reported.p50 is None
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """A short run of the real bench: how it ended, and the folder that it wrote its report and its plots into."""
+    folder = tmp_path_factory.mktemp("reports")
+    command = [sys.executable, "-m", "demond.bench.control", "--turns", "1", "--goals", "G2,G3,G6,G7,G8"]
+    environment = {**os.environ, "DEMOND_BENCH_DEPTH": "2"}
+    done = subprocess.run(
+        [*command, "--output", str(folder)], capture_output=True, text=True, timeout=150, check=False, env=environment
+    )
+    return done, folder
+
+
 @pytest.mark.e2e
 @pytest.mark.timeout(180)
-def test_the_bench_measures_its_goals_on_the_real_daemon(tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
-    command = [sys.executable, "-m", "demond.bench.control", "--turns", "1", "--goals", "G2,G3,G6,G7,G8"]
-    done = subprocess.run([*command, "--json", str(report)], capture_output=True, text=True, timeout=150, check=False)
-    assert report.exists(), done.stderr
-    told = json.loads(report.read_text())
-    assert [each["goal"] for each in told["rows"]] == ["G2", "G3", "G6", "G6", "G7", "G8"]
-    assert all(each["count"] and 0 < each["p50"] <= each["p99"] <= each["longest"] for each in told["rows"])
-    right = {each["goal"]: each["notes"] for each in told["rows"]}
+def test_the_bench_measures_its_goals_on_the_real_daemon(
+    measured: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    done, folder = measured
+    assert done.returncode in (0, 1), done.stderr
+    made = report.load(next(folder.glob("control-*.json")))
+    assert [row.name.partition(":")[0] for row in made.rows] == ["G2", "G3", "G6", "G6", "G7", "G8"]
+    assert all(row.n and 0 < (row.p50 or 0) <= (row.p99 or 0) <= (row.most or 0) for row in made.rows)
+    goals: Any = made.details["goals"]
+    right = {each["goal"]: each["notes"] for each in goals}
     # What is right or wrong does not depend on how busy the machine is; how soon it is does.
     assert "1 of 1 times the takeover was armed again" in right["G2"]
     assert "1 bad files changed nothing" in right["G3"]
     assert "a hint for each" in right["G7"]
     assert "0 jumps; touched knobs stay" in right["G8"]
-    assert done.returncode == (0 if all(each["met"] for each in told["rows"]) else 1)
+    assert done.returncode == (0 if all(each["met"] for each in goals) else 1)
+    printed = [line.split()[0] for line in done.stdout.splitlines() if line.strip().startswith("G")]
+    assert printed == [each["goal"] for each in goals]
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(180)
+def test_its_report_says_what_played_has_plots_beside_it_and_can_be_compared(
+    measured: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    _, folder = measured
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".png", ".svg"]
+    path = next(folder.glob("*.json"))
+    made = report.load(path)
+    assert (made.setup.model, made.setup.depth, made.setup.other["period"]) == ("built-in", 2, 256)
+    told = CliRunner().invoke(diff.app, [str(path), str(path)])
+    assert told.exit_code == 0
+    assert "0 worse" in told.stdout
 
 
 def test_an_unknown_goal_is_refused_in_words() -> None:

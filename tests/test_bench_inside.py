@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from demond.bench import inside
+from demond.bench import inside, report
 from demond.bench.inside import Promise
 from tests.jack import running_jackd
 
@@ -22,15 +22,17 @@ def test_the_median_decides() -> None:
 
 def test_a_short_run_prints_and_reports_every_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inside, "FRAMES", 50)
-    report = tmp_path / "report.json"
-    ran = CliRunner().invoke(inside.app, ["--times", "2", "--starts", "0", "--json", str(report)])
-    found = json.loads(report.read_text())
-    assert [len(each["values"]) for each in found["results"]] == [2, 2]
-    assert all(0 < min(each["values"]) <= each["median"] <= max(each["values"]) for each in found["results"])
-    assert ran.exit_code == int(not all(each["kept"] for each in found["results"]))
-    assert ran.stdout.count("MISSED") == sum(not each["kept"] for each in found["results"])
-    assert all(each["name"] in ran.stdout for each in found["results"])
-    assert found["machine"]["cores"] > 0
+    path = tmp_path / "report.json"
+    ran = CliRunner().invoke(inside.app, ["--times", "2", "--starts", "0", "--json", str(path)])
+    made = report.load(path)
+    assert [(row.n, row.unit, row.better) for row in made.rows] == [(2, "x", "higher"), (2, "ms", "lower")]
+    assert (made.setup.frames, made.setup.depth, made.machine.cores > 0) == (50, inside.DEPTH, True)
+    promises: Any = made.details["promises"]
+    assert all(0 < (row.least or 0) <= (row.p50 or 0) <= (row.most or 0) for row in made.rows)
+    assert [row.p50 for row in made.rows] == pytest.approx([each["median"] for each in promises], rel=1e-5)
+    assert ran.exit_code == int(not all(each["kept"] for each in promises))
+    assert ran.stdout.count("MISSED") == sum(not each["kept"] for each in promises)
+    assert all(row.name in ran.stdout for row in made.rows)
 
 
 @pytest.mark.e2e

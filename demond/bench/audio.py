@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from demond import jack_server
-from demond.bench import machine, report
+from demond.bench import machine, report, switches
 from demond.bench.capture import Capture
 from demond.bench.clicks import clicks
 from demond.bench.daemon import running_daemon
@@ -288,7 +288,8 @@ def main(
 ) -> None:
     """Skipped cycles and callback times beside a bare C client doing the same."""
     try:
-        made = run(turns, seconds, period, rate, cores, hogs, run_options)
+        options = [*switches.for_daemon(), *(run_options or [])]
+        made = run(turns, seconds, period, rate, cores, hogs, options)
     except (BenchError, jack_server.JackServerError) as error:
         typer.echo(f"demond bench audio: {error}", err=True)
         raise typer.Exit(2) from None

@@ -6,23 +6,23 @@ of a performer do: through JACK MIDI and UDP. Each goal has a module of its own;
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from demond.bench import devices, hands, lessons, morphs, surfaces
+from demond.bench import devices, hands, lessons, morphs, report, surfaces, switches
+from demond.bench.daemon import private_server, running_daemon
 from demond.bench.hands import KNOBS, Watch
-from demond.bench.latency import machine, private_server, running_daemon
+from demond.bench.machine import here
+from demond.bench.report import JsonFile, OutputFolder, Report
 from demond.bench.rows import Row
 from demond.client import Client
 
@@ -40,6 +40,18 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    turns: int
+    bursts: int
+    seconds: float
+    """Of a burst."""
+    rate: float
+    """Messages a second."""
+
+
+@dataclass(frozen=True)
 class Stand:
     """The daemon that is measured, and how much."""
 
@@ -50,10 +62,7 @@ class Stand:
     mapping: Path
     learned: Path
     """The daemon's file of learned lines."""
-    turns: int
-    bursts: int
-    seconds: float
-    rate: float
+    effort: Effort
     crowd: ExitStack
     """Sockets that stay open until the end."""
 
@@ -61,26 +70,26 @@ class Stand:
 def _from_hand(stand: Stand) -> Iterator[Row]:
     for kind in ("midi", "osc"):
         own = ["--server", stand.server] if kind == "midi" else ["--port", str(stand.port)]
-        arguments = ["--seconds", str(stand.seconds), *own, "--knobs", ",".join(KNOBS)]
-        yield hands.measure(kind, arguments, stand.bursts, stand.rate, stand.client, stand.watch)
+        arguments = ["--seconds", str(stand.effort.seconds), *own, "--knobs", ",".join(KNOBS)]
+        yield hands.measure(kind, arguments, stand.effort.bursts, stand.effort.rate, stand.client, stand.watch)
 
 
 def _on_surfaces(stand: Stand) -> Iterator[Row]:
-    yield surfaces.dumps(stand.port, 5 * stand.turns, stand.crowd)
-    yield surfaces.first_paints(stand.port, stand.turns, stand.crowd)
+    yield surfaces.dumps(stand.port, 5 * stand.effort.turns, stand.crowd)
+    yield surfaces.first_paints(stand.port, stand.effort.turns, stand.crowd)
 
 
 GOALS: dict[str, Callable[[Stand], Iterator[Row]]] = {
     "G1": _from_hand,
-    "G2": lambda stand: iter([devices.replugs(stand.client, stand.server, stand.turns)]),
-    "G3": lambda stand: iter([devices.reloads(stand.client, stand.server, stand.mapping, HEAD, stand.turns)]),
+    "G2": lambda stand: iter([devices.replugs(stand.client, stand.server, stand.effort.turns)]),
+    "G3": lambda stand: iter([devices.reloads(stand.client, stand.server, stand.mapping, HEAD, stand.effort.turns)]),
     "G4": lambda stand: iter(
-        [lessons.lessons(stand.client, stand.server, stand.port, stand.learned, min(stand.turns, 3))]
+        [lessons.lessons(stand.client, stand.server, stand.port, stand.learned, min(stand.effort.turns, 3))]
     ),
-    "G5": lambda stand: iter([surfaces.many_clients(stand.client, stand.port, stand.turns, stand.crowd)]),
+    "G5": lambda stand: iter([surfaces.many_clients(stand.client, stand.port, stand.effort.turns, stand.crowd)]),
     "G6": _on_surfaces,
     "G7": lambda stand: iter([surfaces.mistakes(stand.port, stand.crowd)]),
-    "G8": lambda stand: iter([morphs.morphs(stand.client, stand.watch, stand.turns)]),
+    "G8": lambda stand: iter([morphs.morphs(stand.client, stand.watch, stand.effort.turns)]),
 }
 
 
@@ -102,7 +111,8 @@ def main(
         float, typer.Option(min=8, max=3_400, help="G1: messages a second, over eight faders.")
     ] = 3_000.0,
     period: Annotated[int, typer.Option(help="Period of the private JACK server.")] = 256,
-    report: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+    file: JsonFile = None,
+    folder: OutputFolder = None,
     run: Annotated[list[str] | None, typer.Argument(help="More options for `demond run`, after `--`.")] = None,
 ) -> None:
     """How soon and how reliably hands are followed: a table of goals, with what was measured and whether it was met.
@@ -112,37 +122,44 @@ def main(
     answers to mistakes; G8 morphs.
     Ends with status 1 when a goal was not met. `--turns 3 --bursts 2` takes half a minute.
     """
-    wanted = _wanted(goals)
+    wanted, before = _wanted(goals), here()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
     rows: list[Row] = []
+    with _stage(Effort(turns, bursts, seconds, rate), period, run or []) as (stand, status):
+        for goal in wanted:
+            with console.status(f"{goal} ..."):
+                rows += GOALS[goal](stand)
+    setup = report.playing(status, turns=turns, bursts=bursts, seconds=seconds, messages_per_s=rate)
+    said = [{key: getattr(each, key) for key in ("goal", "what", "wanted", "met", "notes")} for each in rows]
+    made = report.report("control", setup, [each.reported for each in rows], {"goals": said}, before)
+    _print(console, rows, made)
+    report.deliver(made, file, folder)
+    raise typer.Exit(0 if all(each.met for each in rows) else 1)
+
+
+@contextmanager
+def _stage(effort: Effort, period: int, run: list[str]) -> Iterator[tuple[Stand, dict[str, Any]]]:
+    """A private JACK server and the daemon on it, playing; and its status at the beginning."""
     with tempfile.TemporaryDirectory() as folder, private_server(48_000, period) as server:
         mapping = Path(folder) / "bench.yaml"
         mapping.write_text(HEAD + devices.box_mapping())
         devices.write_profile(Path(folder))
-        options = ["--midi", "jack", "--mapping", str(mapping), *(run or [])]
+        options = ["--midi", "jack", "--mapping", str(mapping), *switches.for_daemon(), *run]
         learned = Path(folder) / "demond/learned.yaml"  # as demond.paths has it
         with running_daemon(server, options, state=Path(folder)) as client, ExitStack() as crowd:
             status = client.status()
             watch = Watch(int(status["pid"]))
             port = int(status["osc"]["port"])
-            stand = Stand(client, watch, server, port, mapping, learned, turns, bursts, seconds, rate, crowd)
-            for goal in wanted:
-                with console.status(f"{goal} ..."):
-                    rows += GOALS[goal](stand)
+            yield Stand(client, watch, server, port, mapping, learned, effort, crowd), status
             watch.close()
-    _print(console, rows, period)
-    if report is not None:
-        document = {"machine": machine(), "load": os.getloadavg()[0], "rows": [asdict(each) for each in rows]}
-        report.write_text(json.dumps(document, indent=2) + "\n")
-    raise typer.Exit(0 if all(each.met for each in rows) else 1)
 
 
-def _print(console: Console, rows: list[Row], period: int) -> None:
-    words = [f"{key} {value}" for key, value in machine().items()]
-    console.print(", ".join([*words, f"JACK period {period}", f"load {os.getloadavg()[0]:.1f}"]), soft_wrap=True)
+def _print(console: Console, rows: list[Row], made: Report) -> None:
+    console.print(made.setup.told(), soft_wrap=True, markup=False)
+    console.print(made.machine.told(), soft_wrap=True, markup=False)
     table = Table("goal", "what", "n", "p50", "p99", "longest", "", "wanted", "met", "besides", box=None)
     for each in rows:
-        figures = (f"{value:.2f}" for value in (each.p50, each.p99, each.longest))
+        figures = (f"{value:.2f}" for value in each.figures)
         met = "yes" if each.met else "NO"
         table.add_row(each.goal, each.what, str(each.count), *figures, each.unit, each.wanted, met, each.notes)
     console.print(table)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from demond import jack_server
 from demond.client import Client, NoAnswerError
-from demond.trace import Trace
+from demond.trace import CAPACITY, Trace
 
 _START_SECONDS = 180.0
 
@@ -74,14 +74,30 @@ def engine_of(client: Client) -> dict[str, Any]:
     return engine
 
 
+def _born_ns(pid: int) -> int:
+    """When a process was started, on the monotonic clock, to a hundredth of a second; from its stat, see proc(5)."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    since_boot = int(after_name[19]) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    asleep = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+    return since_boot - asleep
+
+
 class Writes:
     """Follows the daemon's trace of writes: every one, as long as somebody looks often enough."""
 
     def __init__(self, pid: int) -> None:
         """`pid` is the daemon's."""
         self._trace = Trace.attach(f"demond-{pid}-trace")
-        self._last_ns = 0
-        self.look()
+        self._pid, self._last_ns = pid, 0
+        self._held = self.look()
+
+    def start_ms(self) -> list[float]:
+        """Milliseconds from the start of the daemon to its first music being in the loop; none when that was so long
+        before this began to follow that the trace has lost it.
+        """
+        if not 0 < len(self._held) < CAPACITY:
+            return []
+        return [(int(self._held["written_ns"][0]) - _born_ns(self._pid)) / 1e6]
 
     def look(self) -> NDArray[Any]:
         """What was written since the last call, as records of `demond.trace.WRITE`."""

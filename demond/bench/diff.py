@@ -4,8 +4,8 @@ A row is worse when its ratio is beyond a tolerance even at the end of its 99 % 
 interval is that of the ratio of medians (and of 95th percentiles, where there are enough samples) over resamples of
 both rows, taken in blocks, since what is measured one after the other is alike. What differs from run to run without
 any reason is not in one run: a second report of A's (`--repeat`) shows it, and widens the tolerance to twice as much.
-Rows of too few samples say how they differ and decide nothing; counts are worse when they grow by more than three
-times the spread of counts at random.
+Rows of too few samples say how they differ and decide nothing; a time from a change to what is heard wants fifty
+phases. Counts are worse when they grow by more than three times the spread of counts at random.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from demond.bench.report import Report, ReportError, Row, load
+from demond.bench.report import PHASES_LEAST, Report, ReportError, Row, load, of_phases
 
 TOLERANCE = 0.05
 """A ratio within this is the same to any performer, and runs differ by as much for no reason that is in them."""
@@ -91,7 +91,8 @@ def compare(
         for percentile in (50, 95):
             if percentile == 50 or min(len(row.samples), len(other.samples)) >= _ENOUGH[95]:
                 wide = max(tolerance, _wander(row, again.get(row.name), percentile))
-                found.append(_figure(row, other, percentile, wide, dice))
+                least = max(_ENOUGH[percentile], PHASES_LEAST if of_phases(before, row) else 0)
+                found.append(_figure(row, other, percentile, wide, least, dice))
     return found
 
 
@@ -104,12 +105,15 @@ def _wander(row: Row, again: Row | None, percentile: int) -> float:
     return _REPEATED * (apart - 1)
 
 
-def _figure(row: Row, other: Row, percentile: int, tolerance: float, dice: np.random.Generator) -> Difference:
+def _figure(
+    row: Row, other: Row, percentile: int, tolerance: float, least: int, dice: np.random.Generator
+) -> Difference:
+    """Undecided unless both rows have `least` samples."""
     a, b = (float(np.percentile(each.samples, percentile)) for each in (row, other))
     ratio = b / a if a > _NOTHING else None
     low = high = None
     verdict: Verdict = "undecided"
-    if ratio is not None and min(len(row.samples), len(other.samples)) >= _ENOUGH[percentile]:
+    if ratio is not None and min(len(row.samples), len(other.samples)) >= least:
         below, above = (resampled(np.array(each.samples), percentile, dice) for each in (row, other))
         ratios = above / np.maximum(below, _NOTHING)
         low, high = (float(end) for end in np.percentile(ratios, _INTERVAL))

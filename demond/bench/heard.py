@@ -73,6 +73,7 @@ class Bench:
         self.status = client.status()
         self.figures = timeline.Figures()
         self._writes = Writes(int(self.status["pid"]))
+        self.figures.start += self._writes.start_ms()
         self._loop: int = self.status["audio"]["loop_frames"]
         self._device_ms = float(self.status["audio"]["port_latency_ms"])
         self._tick = 0

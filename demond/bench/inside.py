@@ -8,13 +8,11 @@ in memory as they are on any start but the first.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -23,8 +21,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from demond.bench import report, switches
 from demond.bench.capture import Capture
-from demond.bench.latency import machine, private_server
+from demond.bench.daemon import private_server
+from demond.bench.machine import here
+from demond.bench.report import JsonFile, OutputFolder, Report
 from engine import Knobs, embedded
 from engine.backends.eager import EagerBackend
 from engine.bench.stand import built_in
@@ -38,6 +39,7 @@ _THREADS = 2
 _HEARD = 1e-4
 """A sample beyond this (-80 dBFS) is sound."""
 _PATIENCE = 120.0
+_UNITS = {"x": "times real time"}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -48,6 +50,7 @@ class Promise:
 
     name: str
     unit: str
+    """`ms`, `s`, or `x`: times real time."""
     limit: float
     at_least: bool
     values: tuple[float, ...]
@@ -62,6 +65,16 @@ class Promise:
         """Whether the median is within the limit."""
         return self.median >= self.limit if self.at_least else self.median <= self.limit
 
+    @property
+    def reported(self) -> report.Row:
+        """As a report has it."""
+        return report.row(self.name, self.unit, self.values, "higher" if self.at_least else "lower")
+
+    def said(self) -> dict[str, object]:
+        """What the figures had to be, and whether they were."""
+        kept = {"median": self.median, "kept": self.kept}
+        return {"promise": self.name, "limit": self.limit, "at_least": self.at_least, **kept}
+
 
 def decoding(times: int) -> Promise:
     """How many times faster than it is played one core decodes sixteen seconds."""
@@ -69,7 +82,7 @@ def decoding(times: int) -> Promise:
     latents = built_in(FRAMES).source
     took = _timed(lambda: decode_window(vae, latents, 0, FRAMES), times)
     seconds = FRAMES * HOP / SAMPLE_RATE
-    return Promise("decode on one core", "times real time", 10.0, True, tuple(seconds / each for each in took))
+    return Promise("decode on one core", "x", 10.0, True, tuple(seconds / each for each in took))
 
 
 def ticking(times: int) -> Promise:
@@ -144,35 +157,47 @@ def _started(server: str, options: list[str]) -> float:
 def main(
     times: Annotated[int, typer.Option(min=1, help="Decodes and ticks.")] = 20,
     starts: Annotated[int, typer.Option(min=0, help="Starts of the daemon; 0 leaves them out.")] = 3,
-    report: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+    file: JsonFile = None,
+    folder: OutputFolder = None,
     run: Annotated[list[str] | None, typer.Argument(help="More options for `demond run`, after `--`.")] = None,
 ) -> None:
     """Decoding, ticks and the first sound of the model inside, against what is promised of two cores."""
-    errors = Console(stderr=True, highlight=False)
+    errors, before = Console(stderr=True, highlight=False), here()
     measures: dict[str, Callable[[], Promise]] = {
         "decoding": lambda: decoding(times),
         "ticking": lambda: ticking(times),
     }
     if starts:
-        measures["starting the daemon"] = lambda: first_sound(starts, run or [])
+        measures["starting the daemon"] = lambda: first_sound(starts, [*switches.for_daemon(), *(run or [])])
     promises = []
     for title, measure in measures.items():
         with errors.status(title):
             promises.append(measure())
-    _print(promises)
-    if report is not None:
-        results = [{**asdict(each), "median": each.median, "kept": each.kept} for each in promises]
-        report.write_text(json.dumps({"machine": machine(), "results": results}, indent=2) + "\n", encoding="utf-8")
+    setup = report.Setup(
+        model="built-in",
+        backend="eager",
+        device=f"CPU, {_THREADS} threads",
+        depth=DEPTH,
+        steps=STEPS,
+        frames=FRAMES,
+        mode="ode",
+        other={"options": " ".join(run or []) or None},
+    )
+    details = {"promises": [each.said() for each in promises]}
+    made = report.report("inside", setup, [each.reported for each in promises], details, before)
+    _print(promises, made)
+    report.deliver(made, file, folder)
     raise typer.Exit(0 if all(each.kept for each in promises) else 1)
 
 
-def _print(promises: list[Promise]) -> None:
+def _print(promises: list[Promise], made: Report) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    console.print(", ".join(f"{key} {value}" for key, value in machine().items()), soft_wrap=True)
+    console.print(made.setup.told(), soft_wrap=True, markup=False)
+    console.print(made.machine.told(), soft_wrap=True, markup=False)
     table = Table("promise", "n", "median", "least", "most", "asked for", "", box=None)
     for each in promises:
         figures = (f"{value:.3g}" for value in (each.median, min(each.values), max(each.values)))
-        asked = f"{'>=' if each.at_least else '<='} {each.limit:g} {each.unit}"
+        asked = f"{'>=' if each.at_least else '<='} {each.limit:g} {_UNITS.get(each.unit, each.unit)}"
         table.add_row(each.name, str(len(each.values)), *figures, asked, "" if each.kept else "MISSED")
     console.print(table)
 

@@ -26,9 +26,11 @@ from demond.bench.heard import PROBES, Bench, Probe, Reaction
 from demond.bench.machine import device as free_device
 from demond.bench.machine import here
 from demond.bench.report import JsonFile, OutputFolder, Report, Row
+from demond.bench.switches import Backend, Depth, Device, Steps
 from demond.config import Engine
 from demond.knobs import did_you_mean
-from demond.session import DEPTH, DEPTH_LIMIT, STEPS, STEPS_LIMIT
+from demond.paths import engines_dir
+from demond.session import DEPTH, STEPS
 
 if TYPE_CHECKING:
     from engine.bench import reaction
@@ -39,13 +41,13 @@ KINDS: dict[Level, tuple[str, ...]] = {
     "daemon": tuple(probe.kind for probe in PROBES),
     "engine": ("shared", "moving", "slot", "session"),
 }
-_STEADY = "write ahead", "lead", "write gap", "tick", "decode"
+_STEADY = "write ahead", "lead", "write gap", "tick", "decode", "first write"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class Figures(Protocol):
-    """What both levels say of the stream, in milliseconds but for the last."""
+    """What both levels say of the stream, in milliseconds but for `generations`."""
 
     ahead: list[float]
     lead: list[float]
@@ -53,11 +55,12 @@ class Figures(Protocol):
     ticks: list[float]
     decodes: list[float]
     generations: list[float]
+    start: list[float]
 
 
 def stream_rows(figures: Figures) -> list[Row]:
     """The rows that are not of one kind of knob."""
-    columns = (figures.ahead, figures.lead, figures.gaps, figures.ticks, figures.decodes)
+    columns = (figures.ahead, figures.lead, figures.gaps, figures.ticks, figures.decodes, figures.start)
     rows = [report.row(name, "ms", values) for name, values in zip(_STEADY, columns, strict=True)]
     return [*rows, report.row("generations", "1/s", figures.generations, better="higher")]
 
@@ -114,7 +117,13 @@ def of_engine(
     with _bar() as progress:
         loading = progress.add_task("loading", total=None)
         session = open_session(
-            engine.session().settings, engine.device, engine.threads, engine.cache, lambda *_: None
+            engine.session().settings,
+            engine.device,
+            engine.threads,
+            engine.cache,
+            lambda *_: None,
+            engine.backend,
+            engine.engine_folder or engines_dir(),
         )
         progress.remove_task(loading)
         try:
@@ -154,11 +163,6 @@ def _engine_rows(found: reaction.Reaction) -> list[Row]:
         "fresh audio": found.fresh,
     }
     return [report.row(f"{found.kind}: {name}", "ms", values) for name, values in times.items()]
-
-
-def machine() -> dict[str, object]:
-    """This machine for a report that is not one of :mod:`demond.bench.report` yet: that of `demond bench control`."""
-    return here().model_dump()
 
 
 def _bar() -> Progress:
@@ -202,15 +206,10 @@ def main(
     ] = 256,
     rate: Annotated[int, typer.Option(help="Its rate.")] = 48_000,
     seed: Annotated[int, typer.Option(help="Of the random phases.")] = 1,
-    depth: Annotated[
-        int, typer.Option(min=1, max=DEPTH_LIMIT, help="Slots in flight.", envvar="DEMOND_BENCH_DEPTH")
-    ] = DEPTH,
-    steps: Annotated[
-        int, typer.Option(min=1, max=STEPS_LIMIT, help="Denoising steps.", envvar="DEMOND_BENCH_STEPS")
-    ] = STEPS,
-    device: Annotated[
-        str, typer.Option(help="auto (the GPU with most free memory), cpu, or cuda:N.", envvar="DEMOND_BENCH_GPU")
-    ] = "auto",
+    depth: Depth = DEPTH,
+    steps: Steps = STEPS,
+    device: Device = "auto",
+    backend: Backend = "auto",
     checkpoint: Annotated[Path | None, typer.Option(help="A model folder; without it, the model inside.")] = None,
     source: Annotated[Path | None, typer.Option(help="A WAV or FLAC loop; without it, the clip inside.")] = None,
     file: JsonFile = None,
@@ -223,12 +222,14 @@ def main(
     named, where = chosen(kinds, level), free_device(device)
     try:
         if level == "daemon":
-            options: list[Any] = ["--depth", depth, "--steps", steps, "--device", where]
+            options: list[Any] = ["--depth", depth, "--steps", steps, "--device", where, "--backend", backend]
             options += ["--checkpoint", checkpoint] if checkpoint else []
             options += ["--source", source] if source else []
             made = of_daemon(phases, named, period, rate, seed, [*map(str, options), *(run or [])])
         else:
-            engine = Engine(depth=depth, steps=steps, device=where, checkpoint=checkpoint, source=source)
+            engine = Engine(
+                depth=depth, steps=steps, device=where, backend=backend, checkpoint=checkpoint, source=source
+            )
             made = of_engine(phases, named, period, rate, seed, engine)
     except RuntimeError as error:
         typer.echo(f"demond bench latency: {error}", err=True)

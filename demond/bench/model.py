@@ -19,8 +19,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from demond.bench import report
-from demond.bench.report import Report, ReportError, load
+from demond.bench import report, switches
+from demond.bench.report import PHASES_LEAST, Report, ReportError, load
 from engine import knob_time
 
 WITHIN = 0.15
@@ -46,11 +46,17 @@ class Prediction:
     """The part of the way that ticks are, and the wait before it."""
     predicted: float
     measured: float
+    phases: int
+    """That it was measured at; fewer than :data:`PHASES_LEAST` decide nothing."""
 
     @property
     def error(self) -> float:
         """How far the prediction is off, as a share of what was measured."""
         return self.predicted / self.measured - 1
+
+    def is_off(self, within: float) -> bool:
+        """Whether it is off by more than `within`, as far as so many phases can tell."""
+        return self.phases >= PHASES_LEAST and abs(self.error) > within
 
 
 def predictions(made: Report) -> list[Prediction]:
@@ -62,7 +68,8 @@ def predictions(made: Report) -> list[Prediction]:
         raise ReportError(f"the model is of reports of `demond bench latency`, not of {made.bench}")
     other = made.setup.other
     period, rate = other.get("period"), other.get("rate")
-    rows = {row.name: row.p50 for row in made.rows}
+    named = {row.name: row for row in made.rows}
+    rows = {name: row.p50 for name, row in named.items()}
     tick, ahead = rows.get("tick"), rows.get("write ahead")
     if tick is None or ahead is None or not isinstance(period, int) or not isinstance(rate, int):
         raise ReportError("a report without ticks, write ahead, period and rate says nothing about the model")
@@ -87,6 +94,7 @@ def predictions(made: Report) -> list[Prediction]:
                     ticks=way.ticks,
                     predicted=way.port,
                     measured=measured,
+                    phases=named[f"{kind}: first change"].n,
                 )
             )
     return found
@@ -96,7 +104,7 @@ def _measured(depths: Sequence[int], periods: Sequence[int], phases: int, source
     from demond.bench.latency import of_daemon
 
     for depth, period in product(depths, periods):
-        options = ["--depth", str(depth), *(["--source", str(source)] if source else [])]
+        options = [*switches.for_daemon(), "--depth", str(depth), *(["--source", str(source)] if source else [])]
         yield of_daemon(phases, ["shared"], period, 48_000, 1, options)
 
 
@@ -138,7 +146,7 @@ def main(
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
     else:
         _show(found, within)
-    raise typer.Exit(1 if any(abs(each.error) > within for each in found) else 0)
+    raise typer.Exit(1 if any(each.is_off(within) for each in found) else 0)
 
 
 def _show(found: Sequence[Prediction], within: float) -> None:
@@ -161,12 +169,16 @@ def _show(found: Sequence[Prediction], within: float) -> None:
     for each in found:
         counts = map(str, (each.depth, each.steps, each.frames, each.period))
         times = (each.tick, each.wait, each.ticks, each.ahead, each.predicted, each.measured)
-        style = "red" if abs(each.error) > within else None
+        style = "red" if each.is_off(within) else None
         table.add_row(
             each.level, each.kind, *counts, *(f"{time:.1f}" for time in times), f"{each.error:+.1%}", style=style
         )
     out.print(table)
     out.print("medians in ms, from the message to the first changed sample at the port")
+    if any(each.phases < PHASES_LEAST for each in found):
+        out.print(
+            f"fewer than {PHASES_LEAST} phases decide nothing: they are shown, and the exit status leaves them out"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Pictures of a report, as PNG and SVG beside it; and `demond bench plot` for reports that were made elsewhere.
 
-The only module that knows matplotlib, which is in the extra `plots` and is imported when something is drawn. The same
-report gives the same SVG, so that one in a repository changes only when its figures do.
+Only here and in `demond.bench.cost_plots` is matplotlib known, which is in the extra `plots` and is imported when
+something is drawn. The same report gives the same SVG, so that one in a repository changes only when its figures do.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from demond.bench import cost_plots
+from demond.bench.cost_plots import INK
 from demond.bench.report import Report, ReportError, Row, load
 
 if TYPE_CHECKING:
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 MISSING = "plots need matplotlib: pip install 'demond[plots]'"
 _POINTS = 101
 """Quantiles that a curve is drawn through; more would only make the file larger."""
-_INK = ("#1b6ca8", "#d1495b", "#2e8b57", "#b8860b", "#6a4c93", "#444444", "#00838f", "#a0522d")
+
+_FAR = 20
+"""Medians that are so many times apart share an axis only when it is logarithmic."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -50,7 +54,7 @@ def draw(made: Report, stem: Path) -> list[Path]:
     }
     with mpl.rc_context(style):
         figure = Figure(figsize=(11, 4.2), layout="constrained")
-        picture = _PICTURES.get(made.bench, _percentiles) if made.details else _percentiles
+        picture = PICTURES.get(made.bench, _percentiles) if made.details else _percentiles
         picture(figure, made)
         figure.suptitle(f"{made.setup.told()}\n{made.machine.told()}, {made.date:%Y-%m-%d}", fontsize=8)
         files = [stem.with_suffix(suffix) for suffix in (".png", ".svg")]
@@ -64,32 +68,12 @@ def _latency(figure: Figure, made: Report) -> None:
     left, right = figure.subplots(1, 2)
     for name, title, axes in (("first change", "heard first", left), ("fresh audio", "all of it heard", right)):
         rows = [row for row in made.rows if row.name.endswith(f": {name}") and row.n]
-        for row, colour in zip(rows, _INK, strict=False):
+        for row, colour in zip(rows, INK, strict=False):
             shares = np.linspace(0, 100, _POINTS)
             axes.plot(np.percentile(row.samples, shares), shares, color=colour, label=row.name.partition(":")[0])
         axes.set(title=title, xlabel="ms after the message", ylabel="% of changes", xlim=(0, None), ylim=(0, 100))
         axes.axhline(50, color="#bbbbbb", linewidth=0.8)
         if rows:
-            axes.legend()
-
-
-def _engine(figure: Figure, made: Report) -> None:
-    """Ticks, music and memory against depth, a line for each context; the floor is dashed."""
-    lines: Any = made.details["table"]
-    first = lines[0]["case"]
-    columns = (("tick_ms", "ms per tick"), ("times_real_time", "× real time"), ("memory_mib", "memory, MiB"))
-    for axes, (column, label) in zip(figure.subplots(1, 3), columns, strict=True):
-        for frames, colour in zip(sorted({line["frames"] for line in lines}), _INK, strict=False):
-            mine = [line for line in lines if line["frames"] == frames and line["case"] == first]
-            depths = [line["depth"] for line in mine]
-            axes.plot(depths, [line[column] for line in mine], "o-", color=colour, label=f"T {frames}")
-            if column == "tick_ms":
-                axes.plot(depths, [line["floor_ms"] for line in mine], "--", color=colour, linewidth=0.8)
-                others = [line for line in lines if line["frames"] == frames and line["case"] != first]
-                axes.plot([line["depth"] for line in others], [line[column] for line in others], "x", color=colour)
-        axes.set(xlabel="depth", ylabel=label, ylim=(0, None))
-        if column == "tick_ms":
-            axes.set_title(f"o {first}, x other cases, -- floor", fontsize=8)
             axes.legend()
 
 
@@ -99,21 +83,34 @@ def _percentiles(figure: Figure, made: Report) -> None:
     if not units:
         figure.subplots(1, 1).set_axis_off()
         return
-    panels = figure.subplots(1, len(units), squeeze=False)[0]
-    for axes, unit in zip(panels, units, strict=True):
-        _panel(axes, [row for row in made.rows if row.unit == unit and row.n], unit)
+    grouped = [[row for row in made.rows if row.unit == unit and row.n] for unit in units]
+    figure.set_size_inches(11, 1 + sum(0.7 + 0.3 * len(rows) for rows in grouped))
+    heights = [1 + len(rows) for rows in grouped]
+    panels = figure.subplots(len(units), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, unit, rows in zip(panels, units, grouped, strict=True):
+        _panel(axes, rows, unit)
 
 
 def _panel(axes: Axes, rows: Sequence[Row], unit: str) -> None:
     places = np.arange(len(rows))[::-1]
     for row, place in zip(rows, places, strict=True):
-        axes.plot([row.p50 or 0, row.p99 or 0], [place, place], color=_INK[0], linewidth=3, alpha=0.35)
-        axes.plot([row.p50 or 0], [place], "o", color=_INK[0])
+        axes.plot([row.p50 or 0, row.p99 or 0], [place, place], color=INK[0], linewidth=3, alpha=0.35)
+        axes.plot([row.p50 or 0], [place], "o", color=INK[0])
     axes.set_yticks(places, [row.name for row in rows])
-    axes.set(xlabel=f"{unit}, median to 99th percentile", xlim=(0, None))
+    axes.set(xlabel=f"{unit}, median to 99th percentile", ylim=(-0.6, len(rows) - 0.4))
+    medians = [row.p50 or 0.0 for row in rows]
+    if min(medians) > 0 and max(medians) > _FAR * min(medians):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+    else:
+        axes.set_xlim(0, 1.05 * max(row.p99 or 0 for row in rows) or 1)
 
 
-_PICTURES: dict[str, Callable[[Figure, Report], None]] = {"latency": _latency, "engine": _engine}
+PICTURES: dict[str, Callable[[Figure, Report], None]] = {
+    "latency": _latency,
+    "engine": cost_plots.engine,
+    "advise": cost_plots.advise,
+}
 """What is drawn of a bench; of the others the percentiles are."""
 
 

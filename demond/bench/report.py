@@ -30,6 +30,11 @@ from demond.bench.machine import Machine
 SAMPLES_MOST = 2_000
 """Samples that a row keeps; of more, every so-manieth, in their order."""
 
+PHASES_LEAST = 50
+"""Random phases from which on a time from a change to what is heard decides anything: one phase says where in a tick
+the change happened to fall, and wanders by a whole tick.
+"""
+
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")]
 OutputFolder = Annotated[
     Path | None,
@@ -102,7 +107,7 @@ class Report(_Model):
     demond_report: Literal[1] = 1
     """The version of this layout."""
     bench: str
-    """`latency`, `engine`, `control`, `audio`."""
+    """`latency`, `engine`, `control`, `audio`, `inside`, `advise`."""
     date: AwareDatetime
     version: str
     """demond's."""
@@ -123,6 +128,11 @@ class Report(_Model):
             if row.name == name:
                 return row
         raise KeyError(name)
+
+
+def of_phases(made: Report, row: Row) -> bool:
+    """Whether each sample of `row` is of one change at a random phase: those of the kinds of knob in a latency."""
+    return made.bench == "latency" and ": " in row.name and row.unit != "count"
 
 
 def row(

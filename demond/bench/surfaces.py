@@ -112,7 +112,7 @@ def many_clients(client: Client, port: int, turns: int, crowd: ExitStack, second
     notes = f"a dead one costs the others {cost:+.2f} ms; {lost} last values lost; {hurried} told too often"
     met = cost < _COST_MS and not lost and not hurried
     what = f"age of a value when one of {CLIENTS} clients is told it"
-    return row("G5", what, "ms", ages[True], "a dead one costs 0, 0 lost", met, notes)
+    return row("G5", what, "ms", ages[True], "a dead one costs 0, 0 lost", met, notes, "age of a value at a client")
 
 
 def dumps(port: int, turns: int, crowd: ExitStack) -> Row:
@@ -125,7 +125,7 @@ def dumps(port: int, turns: int, crowd: ExitStack) -> Row:
         parameters = min(parameters, count)
     met = below(took, _DUMP_MS) and parameters >= _PARAMETERS
     what = f"a dump of {parameters} parameters to a new client"
-    return row("G6", what, "ms", took, "p99 < 50 ms", met)
+    return row("G6", what, "ms", took, "p99 < 50 ms", met, name="a dump to a new client")
 
 
 def first_paints(port: int, turns: int, crowd: ExitStack) -> Row:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 @dataclass
 class Figures:
-    """Of all phases so far, in the order in which they came."""
+    """Of all phases so far, in the order in which they came; milliseconds but for `generations`."""
 
     ticks: list[float] = field(default_factory=list)
     """Of the ticks that finished a latent."""
@@ -31,6 +31,8 @@ class Figures:
     """From one latent's first block to the next one's, in a ring at work."""
     generations: list[float] = field(default_factory=list)
     """Latents a second, one for each of those gaps."""
+    start: list[float] = field(default_factory=list)
+    """From the start of the daemon to its first music being in the loop; one, or none where nobody saw it."""
 
     def take(self, writes: NDArray[Any], device_ms: float) -> None:
         """Adds what was written in one phase, all of it since a ring at rest was woken up."""

@@ -7,6 +7,7 @@ at the rate that this device shows on one large product in the same run; attenti
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import statistics
@@ -26,6 +27,8 @@ from engine.vae import decode_window
 
 _PRODUCT = {"cuda": 8192, "cpu": 1024}
 """Rows and columns of the product that the rate is measured with."""
+_SMALLEST = (1, 64, 64)
+"""Slots, frames and condition tokens of a ring that costs next to no memory."""
 WINDOWS = (9, 25, 75)
 """Latent frames of the decodes that are timed: what is written at least, what a filling takes, and three seconds."""
 
@@ -79,6 +82,8 @@ def measure(stand: Stand, case: str, depth: int, steps: int, ticks: int) -> Cost
         curves = curves.drawn(name, values)
     finished = 0
     if device.type == "cuda":
+        stand.backend.prepare(*_SMALLEST)  # what the last shape needed is not of this one
+        let_go(device)
         torch.cuda.reset_peak_memory_stats(device)
     ring = stand.ring(depth, steps)
 
@@ -93,6 +98,13 @@ def measure(stand: Stand, case: str, depth: int, steps: int, ticks: int) -> Cost
     rows = ring.load * (2 if knobs.guidance_mode == Mode.FULL else 1)
     frames = len(stand.source)
     return Cost(case, depth, frames, found.runs, found.host, finished, floor(stand, rows, frames), _memory(device))
+
+
+def let_go(device: torch.device) -> None:
+    """Gives memory back that nothing refers to any more."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 @torch.inference_mode()

@@ -15,11 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.fades import Block
-from engine.knobs import Knobs
-from engine.performance import Step
-from engine.port import Write
-from engine.session import Session
+from engine import Knobs, Session, Step, Write
 
 KINDS = ("shared", "moving", "slot", "session")
 """What is turned: a shared knob, one while another moves all the time, a slot knob, and a prompt."""
@@ -40,7 +36,7 @@ class ClockPort:
         """An empty loop; `replace` fills it. `clock` gives nanoseconds."""
         self.rate, self.period, self.port_latency = rate, period, 0
         self._clock, self._began = clock, clock()
-        self._loop: Block = np.zeros((1, 2), np.float32)
+        self._loop: NDArray[np.float32] = np.zeros((1, 2), np.float32)
         self._shift = 0
 
     @property
@@ -94,7 +90,7 @@ class Reaction:
 
 @dataclass
 class Figures:
-    """Of all phases so far, in milliseconds but for the last."""
+    """Of all phases so far, in milliseconds but for `generations`."""
 
     ticks: list[float] = field(default_factory=list)
     decodes: list[float] = field(default_factory=list)
@@ -106,6 +102,8 @@ class Figures:
     """From one latent's first block to the next one's, in a ring at work."""
     generations: list[float] = field(default_factory=list)
     """Latents a second, one for each of those gaps."""
+    start: list[float] = field(default_factory=list)
+    """From the session being attached to its first latent's first block being in the loop; one."""
 
 
 class Player:
@@ -120,6 +118,7 @@ class Player:
         self._newest = self._ticks = 0
         self._before: tuple[int, int] | None = None
         """Of the last latent's first block, if the ring has been at work since: latent ready, written."""
+        self._began = time.monotonic_ns()
         session.attach(self.port)
 
     def react(self, kind: str, phases: int, dice: random.Random, advance: Callable[[int], None]) -> Reaction:
@@ -192,6 +191,8 @@ class Player:
 
     def _note(self, write: Write) -> None:
         figures, heard = self.figures, self.port.heard_ns(write.start_playhead)
+        if not figures.start:
+            figures.start.append((write.written_ns - self._began) / 1e6)
         figures.decodes.append(write.decode_ms)
         figures.lead.append((heard - write.written_ns) / 1e6)
         figures.ahead.append(figures.lead[-1] + write.decode_ms)

@@ -72,6 +72,19 @@ def test_few_samples_decide_nothing() -> None:
     assert [each.verdict for each in only([100.0] * 3, [500.0] * 3)] == ["undecided"]
 
 
+def test_no_time_from_a_change_decides_by_fewer_than_fifty_phases() -> None:
+    def heard(phases: int) -> list[str]:
+        one, other = (
+            made(report.row("shared: first change", "ms", ticks(mean, 1, phases)), bench="latency")
+            for mean in (100, 200)
+        )
+        return [each.verdict for each in compare(one, other)]
+
+    assert heard(49) == ["undecided"]
+    assert heard(50) == ["worse"]
+    assert heard(200) == ["worse", "worse"]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "verdict"), [(0, 3, "same"), (0, 10, "worse"), (10, 0, "better"), (100, 120, "same")]
 )

@@ -13,12 +13,12 @@ from demond.bench.report import Report, ReportError
 from tests.bench.reports import SETUP, made
 
 
-def latency(shared: float, moving: float = 0.0, level: str = "daemon", missing: str = "") -> Report:
+def latency(shared: float, moving: float = 0.0, level: str = "daemon", missing: str = "", phases: int = 50) -> Report:
     """A tick of 100 ms, 30 ms written ahead, period 480 at 48 kHz, depth 4 of 8."""
     rows = {"shared: first change": shared, "moving: first change": moving, "tick": 100.0, "write ahead": 30.0}
     other = {"period": 480, "rate": 48_000, "level": level}
     return made(
-        *(report.row(name, "ms", [value]) for name, value in rows.items() if value and name != missing),
+        *(report.row(name, "ms", [value] * phases) for name, value in rows.items() if value and name != missing),
         bench="latency",
         setup=SETUP.model_copy(update={"other": other}),
     )
@@ -50,3 +50,11 @@ def test_the_command_prints_both_and_its_status_says_when_they_are_too_far_apart
     assert far.exit_code == 1
     assert [round(each["error"], 3) for each in json.loads(far.stdout)] == [-0.021, -0.412]
     assert CliRunner().invoke(model.app, [str(tmp_path / "none.json")]).exit_code == 2
+
+
+def test_a_few_phases_are_shown_and_decide_nothing(tmp_path: Path) -> None:
+    report.save(latency(400.0, phases=49), tmp_path / "far.json")
+    ended = CliRunner().invoke(model.app, [str(tmp_path / "far.json")])
+    assert ended.exit_code == 0
+    assert "-41.2%" in ended.stdout
+    assert "fewer than 50 phases decide nothing" in ended.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -23,32 +24,45 @@ LATENCY = made(
     bench="latency",
     details={"phases": 3},
 )
-ENGINE = made(
-    report.row("T 100, depth 1, plain: tick", "ms", [10.0, 11.0]),
-    bench="engine",
+
+
+def costs(*backends: str) -> Report:
+    """What `demond bench engine` reports of them, at two lengths, two depths and two cases."""
+    table = [
+        {
+            "backend": backend,
+            "case": case,
+            "depth": depth,
+            "frames": frames,
+            "tick_ms": depth * frames / 10,
+            "tick_p95_ms": depth * frames / 9,
+            "times_real_time": 8.0,
+            "floor_ms": depth * frames / 30,
+            "of_floor": 0.33,
+            "memory_mib": 300.0,
+        }
+        for backend in backends
+        for frames in (100, 250)
+        for depth in (1, 4)
+        for case in ("plain", "DCW")
+    ]
+    return made(bench="engine", details={"table": table})
+
+
+ENGINE = costs("eager")
+ADVISE = made(
+    bench="advise",
     details={
-        "table": [
-            {
-                "case": case,
-                "depth": depth,
-                "frames": frames,
-                "tick_ms": depth * frames / 10,
-                "latents_per_second": 3.0,
-                "times_real_time": 8.0,
-                "floor_ms": depth * frames / 30,
-                "of_floor": 0.33,
-                "memory_mib": 300.0,
-            }
-            for frames in (100, 250)
-            for depth in (1, 4)
-            for case in ("plain", "DCW")
-        ]
+        "knob_ms": 250.0,
+        "contexts": [
+            {"context_s": 4.0, "depth": 2, "choices": [{"depth": d, "tick": 10.0 * d, "knob": 90.0} for d in (1, 2)]}
+        ],
     },
 )
 OTHER = made(report.row("midi", "ms", [1.0, 2.0]), report.row("callback", "µs", [1.0]), bench="control")
 
 
-@pytest.mark.parametrize("one", [LATENCY, ENGINE, OTHER, made(bench="audio")], ids=lambda one: one.bench)
+@pytest.mark.parametrize("one", [LATENCY, ENGINE, ADVISE, OTHER, made(bench="audio")], ids=lambda one: one.bench)
 def test_a_report_is_drawn_as_png_and_as_svg(one: Report, tmp_path: Path) -> None:
     png, svg = plots.draw(one, tmp_path / "plot")
     with Image.open(png) as image:
@@ -68,6 +82,21 @@ def test_the_same_report_gives_the_same_svg(tmp_path: Path) -> None:
 def test_what_is_drawn_is_what_was_measured(tmp_path: Path) -> None:
     text = plots.draw(LATENCY, tmp_path / "plot")[1].read_text()
     assert {"shared", "slot", "heard first", "all of it heard"} <= set(_texts(text))
+
+
+def test_every_backend_has_a_panel_of_its_own_with_a_line_for_each_depth(tmp_path: Path) -> None:
+    text = plots.draw(costs("graph", "graph-fp8", "eager"), tmp_path / "plot")[1].read_text()
+    told = _texts(text)
+    assert {f"{backend}: o plain, x DCW, -- floor" for backend in ("graph", "graph-fp8", "eager")} <= set(told)
+    assert told.count("depth 4") == 3 + 3  # in each backend's panel, and in those about all of them
+    assert {"× real time", "memory at most, GiB", "the floor's share of a tick, %"} <= set(told)
+
+
+def test_a_table_of_before_it_told_backends_and_tails_is_still_drawn(tmp_path: Path) -> None:
+    lines: Any = ENGINE.details["table"]
+    old = [{key: line[key] for key in line if key not in ("backend", "tick_p95_ms")} for line in lines]
+    text = plots.draw(made(bench="engine", details={"table": old}), tmp_path / "plot")[1].read_text()
+    assert "eager: o plain, x DCW, -- floor" in _texts(text)
 
 
 def _texts(svg: str) -> list[str]:

@@ -19,7 +19,7 @@ def test_band_and_source_move_without_a_click_while_the_music_is_rewritten(
     with Instrument(jackd.name, tmp_path / "log") as instrument:
         status = instrument.until_playing()
         frames = status["audio"]["loop_frames"]
-        with Capture(instrument.outputs, 20, jackd.name) as capture:
+        with Capture(instrument.outputs, 14, jackd.name) as capture:
             for step in range(24):
                 a = step * 7 % 16 / 16
                 instrument.client.send("/demond/knob/loop_a", a)

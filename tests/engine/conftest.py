@@ -17,10 +17,16 @@ from engine.backends.eager import EagerBackend
 from engine.curves import Curves
 from engine.guide import Guides
 from engine.model.checkpoint import read_transformer_sizes
+from tests.engine import playing
 from tests.engine.parts import FRAMES, gaussian, random_backend, random_guides, random_source, single_threaded
-from tests.engine.playing import Player
+from tests.engine.playing import Player, session_of
 
 single_threaded()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _encoded(tmp_path_factory: pytest.TempPathFactory) -> None:
+    playing.ENCODED = tmp_path_factory.mktemp("encoded")
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +118,6 @@ def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def player(two_seconds: Path) -> Iterator[Player]:
     """A session of its own that plays."""
-    session = Session(source=two_seconds, device="cpu", threads=1)
+    session = session_of(source=two_seconds)
     yield Player(session)
     session.close()

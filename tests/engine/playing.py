@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,10 @@ from engine.offline import VirtualPort
 from engine.performance import Step
 from tests.listening import clicks, longest_silence
 
+ENCODED: Path | None = None
+"""Where sessions of these tests keep the clips that they have encoded; `tests.engine.conftest` makes it. An encoded
+clip is bit for bit what a session without the folder would encode (`test_clips`), and a big share of its start.
+"""
 KNOBS = Knobs(denoise=0.8, version=1)
 STEP = 1_920
 DEADLINE = 60.0
@@ -85,9 +90,14 @@ def digest(session: Session) -> str:
     return performance.result.digest()
 
 
+def session_of(**asked: object) -> Session:
+    """A session on one thread of the CPU."""
+    return Session(**{"device": "cpu", "threads": 1, "cache": ENCODED, **asked})  # type: ignore[arg-type]
+
+
 def fresh(knobs: Knobs = KNOBS, curves: dict[str, list[float]] | None = None, **asked: object) -> str:
     """The digest of a session that was started in this way."""
-    session = Session(device="cpu", threads=1, **asked)  # type: ignore[arg-type]
+    session = session_of(**asked)
     try:
         player = Player(session)
         player.knobs = knobs

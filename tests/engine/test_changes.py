@@ -19,8 +19,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import OVERTAKEN, CheckpointError, PromptError, RoomError, Session, Silence, SourceError, rig
-from tests.engine.playing import DEADLINE, KNOBS, Gate, Player, digest, fresh
+from engine import OVERTAKEN, CheckpointError, PromptError, RoomError, Silence, SourceError, rig
+from tests.engine.playing import DEADLINE, KNOBS, Gate, Player, digest, fresh, session_of
 from tests.listening import longest_silence
 
 
@@ -197,7 +197,7 @@ def test_closing_in_the_middle_of_a_load_ends_all_threads(
     two_seconds: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = set(threading.enumerate())
-    session = Session(source=two_seconds, device="cpu", threads=1)
+    session = session_of(source=two_seconds)
     player = Player(session)
     player.step()
     gate = Gate(monkeypatch)
@@ -242,7 +242,7 @@ def test_any_changes_in_any_order_come_to_the_music_that_was_asked_for(
     in the end it is that of a session which was started with all that was not refused.
     """
     named = {"two_seconds": two_seconds, "other": other, "none": tmp_path / "none", "silence": Silence(1.0)}
-    session = Session(source=two_seconds, device="cpu", threads=1)
+    session = session_of(source=two_seconds)
     try:
         player, asked = Player(session), []
         for kind, *what in changes:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine import Knobs, LoraError, Prompt, Session, Silence
-from tests.engine.playing import KNOBS, STEP, Player, digest, fresh
+from engine import Knobs, LoraError, Prompt, Silence
+from tests.engine.playing import KNOBS, STEP, Player, digest, fresh, session_of
 
 
 def test_depth_goes_up_and_down_without_a_trace_in_the_music(player: Player) -> None:
@@ -128,7 +128,7 @@ def test_the_built_in_model_says_that_it_hears_no_timbre(player: Player, other: 
 
 
 def test_a_clip_s_timbre_is_taken_on_by_a_model_that_hears_it(two_seconds: Path, other: Path, tiny: Path) -> None:
-    session = Session(checkpoint=tiny, source=two_seconds, device="cpu", threads=1)
+    session = session_of(checkpoint=tiny, source=two_seconds)
     try:
         player = Player(session)
         before = player.settled()
@@ -212,7 +212,7 @@ def test_another_checkpoint_plays_on_where_the_old_one_was(player: Player, two_s
 
 
 def test_a_long_source_is_played_by_windows_until_all_of_it_is_fresh(six_seconds: Path) -> None:
-    session = Session(source=six_seconds, context_seconds=4.0, device="cpu", threads=1)
+    session = session_of(source=six_seconds, context_seconds=4.0)
     try:
         player = Player(session)
         player.settled()
@@ -235,7 +235,7 @@ def test_a_long_source_is_played_by_windows_until_all_of_it_is_fresh(six_seconds
 
 
 def test_the_window_is_changed_while_it_plays(six_seconds: Path) -> None:
-    session = Session(source=six_seconds, device="cpu", threads=1)
+    session = session_of(source=six_seconds)
     try:
         player = Player(session)
         whole = player.settled()

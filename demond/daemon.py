@@ -342,7 +342,7 @@ class Daemon:
         return self.engine.seconds_to_ear
 
     def _in_hand(self, name: str) -> bool:
-        return self.osc.values.held[name] > 0
+        return self.mapping.held(name)
 
     def _session_changed(self) -> None:
         before, self._told = self._told, {setting.key: setting for setting in self.session.settings}

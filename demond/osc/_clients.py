@@ -70,7 +70,9 @@ class Client:
     """Nobody listened on its port: nothing but answers is sent until then."""
     mute_seconds: float = 0.0
     holds: set[str] = field(default_factory=set)
-    """Knobs that a hand holds there."""
+    """Knobs that a finger lies upon there."""
+    lifting: asyncio.TimerHandle | None = None
+    """Looks whether it was silent for so long that its fingers are taken for lifted."""
     pressed: dict[str, float] = field(default_factory=dict)
     """The last number sent to each trigger."""
     warned: set[str] = field(default_factory=set)
@@ -109,10 +111,11 @@ class Client:
 
     def stop_timers(self) -> None:
         """Takes back everything that is still to come."""
-        for handle in (self.summary, self.expiry, self.subscription.timer if self.subscription is not None else None):
+        timer = self.subscription.timer if self.subscription is not None else None
+        for handle in (self.summary, self.expiry, self.lifting, timer):
             if handle is not None:
                 handle.cancel()
-        self.summary = self.expiry = None
+        self.summary = self.expiry = self.lifting = None
         if self.subscription is not None:
             self.subscription.timer = None
 

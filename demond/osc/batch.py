@@ -61,6 +61,12 @@ class OscMapping(Protocol):
     def touch(self, knob: str, origin: Origin, address: str, fires: bool = False) -> bool:
         """Whether `origin` may move `knob`: the last touch wins, and what `fires` is a touch at once."""
 
+    def finger(self, knob: str, origin: Origin, down: bool) -> None:
+        """A finger was put on `knob` at `origin`, which has it until the finger is lifted."""
+
+    def held(self, knob: str) -> bool:
+        """Whether a finger lies on any control of `knob`."""
+
     def reload(self, done: Callable[[Outcome], None]) -> None:
         """Reads the mapping files again and calls `done` once."""
 

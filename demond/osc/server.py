@@ -63,6 +63,7 @@ class OscServer:
         self.log_tail = LogTail(lambda: self.publisher.told(("log/line",)))
         self.values = Values(control, mapping, self.log_tail)
         self.publisher = Publisher(self.values)
+        self.publisher.finger = self._finger
         self.clients = Clients(self._forgotten)
         self.turns = Turns()
         desk = Desk(self)
@@ -241,6 +242,9 @@ class OscServer:
         """From now on a UDP client is answered on `port` of its host."""
         if isinstance(client.link, UdpLink):
             client.link = client.link.at_port(port)
+
+    def _finger(self, client: Client, knob: str, down: bool) -> None:
+        self.mapping.finger(knob, Origin("osc", client.name, time.monotonic_ns()), down)
 
     def _forgotten(self, client: Client) -> None:
         self.turns.forget(client)

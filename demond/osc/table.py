@@ -40,8 +40,8 @@ TABLE: tuple[Entry, ...] = (
         "/demond/knob/{knob}/touch",
         Verb.KNOB_TOUCH,
         "1 or T when a hand takes the control, 0 or F when it lets go; none asks",
-        "Holds back what would move the control in the hand; the client is told the value when it lets go",
-        "the same address, to other clients: whether anybody holds it",
+        "The finger has the knob until it is lifted; the client is told what it has then",
+        "the same address, to other clients: whether a finger lies on any control of it",
     ),
     Entry(
         "/demond/knob/{knob}/reset",

@@ -51,7 +51,7 @@ class Stage:
         self._control, self._clock, self._latency, self._held = control, clock, latency, held
         self.transport = Transport(clock())
         self.arbiter = Arbiter()
-        self.modulators = Modulators(self.transport, self.arbiter, control.value)
+        self.modulators = Modulators(self.transport, self.arbiter, control.value, held)
         self.follow_jack: Callable[[bool], None] = lambda on: None
         """Called with whether to tell :meth:`jack_transport` where JACK's transport is."""
         self.jack_lead = JackLead(self.transport, clock)
@@ -262,6 +262,13 @@ class Stage:
         if origin.kind not in BY_ITSELF:
             self.modulators.moved(changes, now)
         self._control.feed.tell(news)
+
+    def finger(self, name: str, origin: Origin, down: bool) -> None:
+        """A finger was put upon a knob, which is a touch though nothing moves, or lifted from it."""
+        if down:
+            self.touched({name: self._control.value(name)}, origin)
+        else:
+            self.arbiter.rest(name, self._clock())
 
     # -- the beat -----------------------------------------------------------------------------------------------
 

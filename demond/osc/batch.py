@@ -7,27 +7,24 @@ done in steps, since a bundle may hold a thousand questions and the event loop h
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from demond import built_in
 from demond.control import Control, Origin, Outcome, RefusedError
-from demond.knobs import KNOBS, Form, Knob, KnobValueError, UnknownKnobError
+from demond.knobs import Form, Knob, KnobValueError, UnknownKnobError
 from demond.osc import settings
 from demond.osc._clients import Client
-from demond.osc.answers import JSON_LIMIT, answering, fires
+from demond.osc.answers import answering, fires
 from demond.osc.choices import Echo
-from demond.osc.codec import IMPULSE, Argument, Message, OscError
+from demond.osc.codec import Argument, Message, OscError
 from demond.osc.entry import Use, Verb
-from demond.osc.namespace import TARGETS, Target, number, target_of, unknown, whole
+from demond.osc.namespace import TARGETS, Target, number, target_of, unknown
 from demond.osc.pattern import is_pattern
 from demond.osc.turns import Work
 from demond.session import Session, Setting
 
-TRACE_DEFAULT, TRACE_LIMIT = 20, 200
 STEPS_IN_RANGE = 127
 """Steps of a decimal knob over its whole range, as an encoder's detents are mapped."""
 
@@ -219,9 +216,6 @@ class Batch:
             self._refuse(error)
         yield None
 
-    def _send(self, address: str, *arguments: Argument) -> None:
-        self._server.send(self._client, address, *arguments)
-
     def _refuse(self, error: OscError) -> None:
         self._server.refuse(self._client, error)
 
@@ -312,58 +306,12 @@ class Batch:
         except RefusedError as error:
             raise OscError(error.code, error.slug, target.address, str(error)) from None
 
-    def _list_loras(self, target: Target, arguments: Arguments) -> None:
-        for name in self._control.session.loras:
-            lora = target_of(f"/demond/lora/{name}/strength")
-            if lora is not None:
-                self._later(self._tell, lora)
-
     def _reload(self, target: Target, arguments: Arguments) -> None:
         if fires(self._client, target, arguments):
             self._later(self._mapping.reload, self._done(target.address))
 
     def _done(self, address: str) -> Callable[[Outcome], None]:
         return answering(self._server.send, self._client, address)
-
-    def _list(self, target: Target, arguments: Arguments) -> None:
-        for knob in KNOBS:
-            self._later(self._tell, TARGETS[f"/demond/knob/{knob.name}"])
-
-    def _built_in(self, target: Target, arguments: Arguments) -> None:
-        self._later(self._send, f"{target.address}.reply", json.dumps(built_in.told()))
-
-    def _status(self, target: Target, arguments: Arguments) -> None:
-        self._later(self._tell_status, target)
-
-    def _tell_status(self, target: Target) -> None:
-        text = json.dumps(self._control.status())
-        if len(text) > JSON_LIMIT:
-            raise OscError(413, "too_large", target.address, "the status does not fit into one packet")
-        self._send(f"{target.address}.reply", text)
-
-    def _messages(self, target: Target, arguments: Arguments) -> None:
-        number = whole(target.address, arguments[0]) if arguments and arguments[0] is not None else 0
-        self._later(self._tell_messages, target, number)
-
-    def _tell_messages(self, target: Target, number: int) -> None:
-        self._send(f"{target.address}.reply", json.dumps(self._mapping.messages(number)))
-
-    def _trace(self, target: Target, arguments: Arguments) -> None:
-        count = whole(target.address, arguments[0]) if arguments and arguments[0] is not None else TRACE_DEFAULT
-        if not 1 <= count <= TRACE_LIMIT:
-            raise OscError(400, "bad_args", target.address, f"the number of changes is 1 to {TRACE_LIMIT}")
-        self._later(self._tell_trace, target, count)
-
-    def _tell_trace(self, target: Target, count: int) -> None:
-        changes = self._control.trace(count)
-        while len(text := json.dumps(changes)) > JSON_LIMIT:
-            changes = changes[-(len(changes) // 2) :] if len(changes) > 1 else []
-        self._send(f"{target.address}.reply", text)
-
-    def _sync(self, target: Target, arguments: Arguments) -> None:
-        if not arguments or arguments[0] is None or arguments[0] is IMPULSE:
-            raise OscError(400, "bad_args", target.address, "a whole number (i) is wanted, to be sent back")
-        self._later(self._send, "/demond/synced", _fitting(target, whole(target.address, arguments[0])))
 
 
 _TAKE: dict[Verb, Callable[[Batch, Target, Arguments], None]] = {
@@ -372,14 +320,7 @@ _TAKE: dict[Verb, Callable[[Batch, Target, Arguments], None]] = {
     Verb.KNOB_DELTA: Batch._delta,
     Verb.KNOB_RESET: Batch._reset,
     Verb.SETTING: Batch._setting,
-    Verb.LIST_LORAS: Batch._list_loras,
-    Verb.LIST_KNOBS: Batch._list,
-    Verb.BUILT_IN: Batch._built_in,
-    Verb.STATUS: Batch._status,
-    Verb.TRACE: Batch._trace,
-    Verb.MESSAGES: Batch._messages,
     Verb.RELOAD: Batch._reload,
-    Verb.SYNC: Batch._sync,
 }
 
 
@@ -400,9 +341,3 @@ def _one_number(target: Target, arguments: tuple[Argument, ...]) -> float:
 
 def _same(a: float, b: float) -> bool:
     return math.isclose(a, b, rel_tol=_FLOAT32, abs_tol=1e-9)
-
-
-def _fitting(target: Target, value: int) -> int:
-    if not -(2**63) <= value < 2**63:
-        raise OscError(400, "bad_args", target.address, "the number is beyond 64 bits")
-    return value

@@ -31,6 +31,7 @@ from demond.osc.log_tail import LogTail
 from demond.osc.namespace import Target, targets_matching
 from demond.osc.pattern import AddressTree
 from demond.osc.publisher import Publisher
+from demond.osc.questions import Questions
 from demond.osc.schedule import MESSAGE_LIMIT, SECONDS_AHEAD, Schedule, When
 from demond.osc.stage import StageDesk
 from demond.osc.tcp import CONNECTION_LIMIT, TcpConnection, listen
@@ -68,9 +69,11 @@ class OscServer:
         self.turns = Turns()
         desk = Desk(self)
         stage = StageDesk(self, control.stage)
+        questions = Questions(self)
         lines, learn = LinesDesk(self, mapping), LearnDesk(self, mapping.lessons)
         self.own: Own = {
             **desk.verbs,
+            **questions.verbs,
             Verb.STAGE: stage.take,
             Verb.LINES: lines.take,
             Verb.LEARN: learn.take,

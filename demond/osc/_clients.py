@@ -14,6 +14,7 @@ from typing import Protocol
 
 from demond.osc.access import Role
 from demond.osc.choices import Choices
+from demond.osc.codec import Argument
 from demond.osc.namespace import Target
 
 STRANGER_SECONDS = 3_600.0
@@ -75,6 +76,8 @@ class Client:
     """Looks whether it was silent for so long that its fingers are taken for lifted."""
     pressed: dict[str, float] = field(default_factory=dict)
     """The last number sent to each trigger."""
+    asks_as: tuple[Argument, ...] = ()
+    """The id of the message that is being done for it, if that has one; what is answered later ends with it."""
     warned: set[str] = field(default_factory=set)
     """What it was told once and is not told again."""
     window_start: float = float("-inf")

@@ -16,7 +16,7 @@ from demond.control import Control, Origin, Outcome, RefusedError
 from demond.knobs import Form, Knob, KnobValueError, UnknownKnobError
 from demond.osc import settings
 from demond.osc._clients import Client
-from demond.osc.answers import answering, fires
+from demond.osc.answers import answering, fires, whole64
 from demond.osc.choices import Echo
 from demond.osc.codec import Argument, Message, OscError
 from demond.osc.entry import Use, Verb
@@ -25,6 +25,8 @@ from demond.osc.pattern import is_pattern
 from demond.osc.turns import Work
 from demond.session import Session, Setting
 
+ID_LIMIT = 64
+"""Characters of the id of a message."""
 STEPS_IN_RANGE = 127
 """Steps of a decimal knob over its whole range, as an encoder's detents are mapped."""
 
@@ -91,7 +93,7 @@ class Server(Protocol):
     def tell(self, client: Client, target: Target) -> None:
         """Sends the client the value of `target`."""
 
-    def refuse(self, client: Client, error: OscError | Callable[[], OscError]) -> None:
+    def refuse(self, client: Client, error: OscError | Callable[[], OscError], asked_as: Arguments = ()) -> None:
         """Answers with an error, given as a function where it is dear to make and may not be sent."""
 
     def matching(self, pattern: str) -> tuple[tuple[Target, ...], tuple[str, ...]]:
@@ -112,11 +114,14 @@ class Batch:
         self._session: Session | None = None
         """What is asked for with this bundle."""
         self._first_address = ""
+        self._asked_as: Arguments = ()
+        """The id of the messages that are being judged or done; nothing while they have none."""
+        self._first_asked_as: Arguments = ()
         self._set_here: dict[str, None] = {}
         """The addresses whose values the client knows, because it has set them."""
         self._pings = False
         # In order, and once each: a bundle that asks a thousand times for one value gets one answer.
-        self._after: dict[tuple[Act, tuple[object, ...]], None] = {}
+        self._after: dict[tuple[Act, tuple[object, ...], Arguments], None] = {}
 
     @property
     def greets(self) -> bool:
@@ -133,7 +138,8 @@ class Batch:
             yield None
         if self._changes:
             self._set()
-        for act, arguments in self._after:
+        for act, arguments, asked_as in self._after:
+            self._asked_as = asked_as
             yield from self._guarded(act, *arguments)
 
     # -- judging ------------------------------------------------------------------------------------------------
@@ -144,7 +150,7 @@ class Batch:
             self._act(target, arguments)
         elif address in self._mapping.addresses or not is_pattern(address):
             if not self._mapped(address, arguments):
-                self._server.refuse(self._client, lambda: unknown(address))
+                self._refuse(lambda: unknown(address))
         else:
             self._take_pattern(address, arguments)
 
@@ -176,7 +182,9 @@ class Batch:
             raise OscError(403, "read_only", target.address, "this value is only shown")
         self._pings |= target.verb is Verb.PING
         own = self._server.own.get(target.verb)
-        if own is not None:
+        if target.verb is Verb.ID:
+            self._asked_as = _id(target, arguments)
+        elif own is not None:
             self._later(own, self._client, target, arguments)
         elif target.entry.use is Use.SHOWN:
             self._later(self._tell, target)
@@ -187,11 +195,16 @@ class Batch:
         found: dict[str, float] = dict(self._changes)
         if not self._mapping.osc(address, arguments, self._origin, found):
             return False
-        self._first_address = self._first_address or address
+        self._changes_by(address)
         self._changes = found
         return True
 
+    def _changes_by(self, address: str) -> None:
+        if not self._first_address:
+            self._first_address, self._first_asked_as = address, self._asked_as
+
     def _set(self) -> None:
+        self._asked_as = self._first_asked_as
         try:
             with self._server.by(self._client, self._set_here):
                 self._control.set_knobs(self._changes, self._origin)
@@ -207,7 +220,11 @@ class Batch:
 
     def _guarded(self, act: Act, *arguments: object) -> Iterator[object]:
         try:
-            work = act(*arguments)
+            self._client.asks_as = self._asked_as
+            try:
+                work = act(*arguments)
+            finally:
+                self._client.asks_as = ()
             if work is not None:
                 yield from work
         except RefusedError as error:
@@ -216,13 +233,13 @@ class Batch:
             self._refuse(error)
         yield None
 
-    def _refuse(self, error: OscError) -> None:
-        self._server.refuse(self._client, error)
+    def _refuse(self, error: OscError | Callable[[], OscError]) -> None:
+        self._server.refuse(self._client, error, self._asked_as)
 
     def _later(self, act: Act, *arguments: object) -> None:
         """Calls `act` when the knobs are set, once, after all that came before."""
-        self._after.pop((act, arguments), None)
-        self._after[act, arguments] = None
+        self._after.pop((act, arguments, self._asked_as), None)
+        self._after[act, arguments, self._asked_as] = None
 
     def _change(
         self, target: Target, knob: Knob, value: float, *, known: bool, corrected: bool, fires: bool = False
@@ -236,7 +253,7 @@ class Batch:
             if echo is not Echo.NEVER and known:
                 self._later(self._echo, target)
             return
-        self._first_address = self._first_address or target.address
+        self._changes_by(target.address)
         self._changes[knob.name] = value
         if known:
             self._set_here[target.address] = None
@@ -322,6 +339,17 @@ _TAKE: dict[Verb, Callable[[Batch, Target, Arguments], None]] = {
     Verb.SETTING: Batch._setting,
     Verb.RELOAD: Batch._reload,
 }
+
+
+def _id(target: Target, arguments: Arguments) -> Arguments:
+    """What the answers to the messages after this one end with."""
+    if not arguments or arguments[0] is None:
+        return ()
+    if isinstance(arguments[0], str) and len(arguments[0]) > ID_LIMIT:
+        raise OscError(
+            400, "bad_args", target.address, f"an id is a number or a text of {ID_LIMIT} characters at most"
+        )
+    return (arguments[0] if isinstance(arguments[0], str) else whole64(target.address, arguments[0]),)
 
 
 def _knob_value(target: Target, knob: Knob, arguments: tuple[Argument, ...]) -> float:

@@ -14,8 +14,8 @@ from demond import built_in
 from demond.control import Control
 from demond.knobs import KNOBS
 from demond.osc._clients import Client
-from demond.osc.answers import JSON_LIMIT
-from demond.osc.codec import IMPULSE, Argument, OscError
+from demond.osc.answers import JSON_LIMIT, whole64
+from demond.osc.codec import Argument, OscError
 from demond.osc.entry import Verb
 from demond.osc.namespace import TARGETS, Target, target_of, whole
 from demond.osc.turns import Work
@@ -106,12 +106,9 @@ class Questions:
 
     def sync(self, client: Client, target: Target, arguments: Arguments) -> None:
         """Sends a number back, now that all that came before it is applied."""
-        if not arguments or arguments[0] is None or arguments[0] is IMPULSE:
+        if not arguments or arguments[0] is None:
             raise OscError(400, "bad_args", target.address, "a whole number (i) is wanted, to be sent back")
-        number = whole(target.address, arguments[0])
-        if not -(2**63) <= number < 2**63:
-            raise OscError(400, "bad_args", target.address, "the number is beyond 64 bits")
-        self._server.send(client, "/demond/synced", number)
+        self._server.send(client, "/demond/synced", whole64(target.address, arguments[0]))
 
     def _reply(self, client: Client, target: Target, text: str) -> None:
         self._server.send(client, f"{target.address}.reply", text)

@@ -359,11 +359,16 @@ class OscServer:
         """Sends a client the value of `target`."""
         client.link.send(self.publisher.message(client, target))
 
-    def refuse(self, client: Client, error: OscError | Callable[[], OscError]) -> None:
-        """Tells the client, unless it has been told enough in this second; then the rest is counted for it."""
+    def refuse(
+        self, client: Client, error: OscError | Callable[[], OscError], asked_as: tuple[Argument, ...] = ()
+    ) -> None:
+        """Tells the client, and by which id the message went, if it had one.
+
+        A client that has been told enough in this second is told after it how many more there were.
+        """
         now = self.now()
         if client.may_send_error(now):
-            self._send_error(client, error if isinstance(error, OscError) else error())
+            self._send_error(client, error if isinstance(error, OscError) else error(), asked_as)
         elif client.summary is None:
             wait = client.window_start + 1.0 - now
             client.summary = asyncio.get_running_loop().call_later(wait, self._sum_up, client)
@@ -374,9 +379,11 @@ class OscServer:
         words = f"{count} more messages were refused in the last second"
         self._send_error(client, OscError(429, "rate_limited", "", words))
 
-    def _send_error(self, client: Client, error: OscError) -> None:
+    def _send_error(self, client: Client, error: OscError, asked_as: tuple[Argument, ...] = ()) -> None:
         # An address from a packet may be as long as the packet.
-        self.send(client, "/demond/error", error.code, error.slug, error.address[:256], error.message[:1_024])
+        self.send(
+            client, "/demond/error", error.code, error.slug, error.address[:256], error.message[:1_024], *asked_as
+        )
 
 
 def _name(host: str, port: int) -> str:

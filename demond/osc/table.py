@@ -320,6 +320,14 @@ TABLE: tuple[Entry, ...] = (
         "/demond/synced with the same number",
         use=Use.QUESTION,
     ),
+    Entry(
+        "/demond/id",
+        Verb.ID,
+        "i, or s of 64 characters at most, of the client's choice; none means none",
+        "Names the messages that come after it in the same bundle",
+        "none; each /demond/error and /demond/reply to those messages ends with it",
+        use=Use.QUESTION,
+    ),
     *STAGE,
     *MAPPING,
 )
@@ -327,12 +335,14 @@ TABLE: tuple[Entry, ...] = (
 REPLIES: tuple[Reply, ...] = (
     Reply(
         "/demond/error",
-        "i code, s slug, s address, s message",
+        "i code, s slug, s address, s message, and the id if the message had one",
         "A message was refused; the codes are HTTP's. At most 10 a second per client, then one that counts the rest",
     ),
     Reply("/demond/update", "i 1 before the values of a dump, 0 after them", "Brackets a dump"),
     Reply(
-        "/demond/reply", "s address, s status (ok or error), s JSON text with `message`", "How a slow request ended"
+        "/demond/reply",
+        "s address, s status (ok or error), s JSON text with `message`, and the id if the request had one",
+        "How a slow request ended",
     ),
     *LEARNED,
 )

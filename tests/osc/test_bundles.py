@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 import pytest
@@ -50,6 +51,47 @@ def test_a_bad_message_in_a_bundle_is_answered_and_the_rest_is_done() -> None:
         answers = await client.answers_to(encode_bundle(messages))
         assert sorted(answer.arguments[0] for answer in answers) == [400, 404]
         assert [changes for changes, _ in client.control.calls] == [{"denoise": 0.5, "shift": 2.0}]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("name", ["a fader's", 17, -(2**40)])
+def test_errors_and_replies_end_with_the_id_of_their_message(name: str | int) -> None:
+    async def scene(client: Surface) -> None:
+        bundle = [
+            encode("/nowhere", 1),
+            encode("/demond/id", name),
+            encode("/nowhere", 1),
+            encode("/demond/knob/denoise", math.nan),
+            encode("/demond/prompt/a/text", "refuse me"),
+            encode("/demond/prompt/a/text", "house"),
+            encode("/demond/scene/undo"),
+            encode("/demond/log/level", "loud"),
+            encode("/demond/knob/denoise"),
+            encode("/demond/id"),
+            encode("/demond/log/level", "loud"),
+        ]
+        answers = await client.answers_to(encode_bundle(bundle))
+        found = [(answer.address, len(answer.arguments), answer.arguments[-1]) for answer in answers]
+        error, reply = "/demond/error", "/demond/reply"
+        assert [(where, last if count == (5 if where == error else 4) else None) for where, count, last in found] == [
+            (error, None),
+            *[(error, name)] * 3,
+            (reply, name),
+            *[(error, name)] * 2,
+            ("/demond/knob/denoise", None),
+            (error, None),
+        ]
+
+    play(scene)
+
+
+def test_an_id_is_that_of_its_bundle_alone_and_a_bad_one_is_refused() -> None:
+    async def scene(client: Surface) -> None:
+        await client.answers_to(encode_bundle([encode("/demond/id", 1)]), encode("/demond/id", 2))
+        assert len(await client.error("/nowhere")) == 4
+        assert (await client.error("/demond/id", "x" * 65))[:2] == (400, "bad_args")
+        assert (await client.error("/demond/id", math.inf))[:2] == (400, "bad_args")
 
     play(scene)
 

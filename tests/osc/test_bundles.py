@@ -12,7 +12,7 @@ from demond.knobs import KNOBS
 from demond.osc.codec import Message, encode, encode_bundle, time_tag
 from demond.osc.namespace import TARGETS
 from demond.osc.schedule import MESSAGE_LIMIT
-from demond.osc.turns import WAITING_LIMIT
+from demond.osc.turns import SLICE_SECONDS, WAITING_LIMIT
 from tests.osc.surface import PATIENCE, Stage, Surface, eventually, on_stage, play
 
 
@@ -208,3 +208,16 @@ def test_a_client_whose_packets_pile_up_is_told_so() -> None:
         assert "too many packets wait" in str(errors[0][3])
 
     play(scene)
+
+
+def test_a_client_that_is_gone_before_its_turn_costs_nobody_theirs(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene(stage: Stage) -> None:
+        turns, done = stage.server.turns, []
+        turns.add("gone", iter(lambda: time.sleep(2 * SLICE_SECONDS), 0))
+        turns.forget("gone")
+        await asyncio.sleep(0)  # the turn that it was promised
+        turns.add("there", (done.append(step) for step in range(3)))
+        await eventually(lambda: done == [0, 1, 2], "another has its turn")
+
+    on_stage(scene)
+    assert caplog.records == []

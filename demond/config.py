@@ -28,7 +28,8 @@ from demond.knobs import UnknownKnobError
 from demond.messages import Backend
 from demond.scenes.follower import FASTEST_BPM, SLOWEST_BPM
 from demond.scenes.transport import BEATS_PER_BAR, DEFAULT_BPM, METER_LIMIT
-from demond.session import (
+from demond.session import Session
+from demond.setting import (
     CURVE_LIMIT,
     DEPTH,
     LONGEST_SECONDS,
@@ -40,7 +41,6 @@ from demond.session import (
     NamedPrompt,
     Prompt,
     Seconds,
-    Session,
     SetCheckpoint,
     SetContext,
     SetDepth,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from demond.config import Config, default_path, load
-from demond.session import Prompt, SetSource
+from demond.setting import Prompt, SetSource
 from demond.strict_yaml import YamlError
 
 

@@ -13,7 +13,8 @@ from demond.config import load
 from demond.osc.codec import OscError
 from demond.osc.namespace import target_of
 from demond.osc.settings import setting_of, told
-from demond.session import Session, SetDepth
+from demond.session import Session
+from demond.setting import SetDepth
 from demond.strict_yaml import YamlError
 
 

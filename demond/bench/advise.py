@@ -22,7 +22,7 @@ from demond.bench import machine
 from demond.config import Engine
 from demond.engine_session import REFUSALS, open_session
 from demond.paths import cache_dir, engines_dir, paces_file
-from demond.session import DEPTH_LIMIT, STEPS, STEPS_LIMIT
+from demond.setting import DEPTH_LIMIT, STEPS, STEPS_LIMIT
 from engine import pace
 from engine.pace import Advice
 

@@ -21,7 +21,7 @@ from rich.progress import Progress
 from demond.bench import machine, report
 from demond.bench.report import JsonFile, OutputFolder, Report, Row
 from demond.knobs import did_you_mean
-from demond.session import DEPTH_LIMIT, STEPS, STEPS_LIMIT
+from demond.setting import DEPTH_LIMIT, STEPS, STEPS_LIMIT
 from engine import CheckpointError, embedded
 from engine.backends import Backend
 from engine.backends.choose import choose

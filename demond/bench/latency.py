@@ -28,7 +28,7 @@ from demond.bench.machine import here
 from demond.bench.report import JsonFile, OutputFolder, Report, Row
 from demond.config import Engine
 from demond.knobs import did_you_mean
-from demond.session import DEPTH, DEPTH_LIMIT, STEPS, STEPS_LIMIT
+from demond.setting import DEPTH, DEPTH_LIMIT, STEPS, STEPS_LIMIT
 
 if TYPE_CHECKING:
     from engine.bench import reaction

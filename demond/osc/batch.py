@@ -23,7 +23,8 @@ from demond.osc.entry import Use, Verb
 from demond.osc.namespace import TARGETS, Target, number, target_of, unknown
 from demond.osc.pattern import is_pattern
 from demond.osc.turns import Work
-from demond.session import Session, Setting
+from demond.session import Session
+from demond.setting import Setting
 
 ID_LIMIT = 64
 """Characters of the id of a message."""

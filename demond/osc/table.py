@@ -11,7 +11,7 @@ from demond.osc.access import Role
 from demond.osc.entry import NUMBER, SLOW, TRIGGER, Entry, Reply, Use, Verb
 from demond.osc.mapping_table import LEARNED, MAPPING
 from demond.osc.stage_table import STAGE
-from demond.session import DEPTH_LIMIT, STEPS_LIMIT
+from demond.setting import DEPTH_LIMIT, STEPS_LIMIT
 
 TABLE: tuple[Entry, ...] = (
     Entry(

@@ -13,7 +13,7 @@ from demond.knobs import KNOBS, Form, knob
 from demond.scenes.modulate import Lfo, RateUnit, Shape
 from demond.scenes.running import FADER_SECONDS, LATE_STEPS, STEP_SECONDS
 from demond.scenes.scene import NEVER_STORED, Curve, Discrete, Scene, Span, Unit
-from demond.session import Prompt, SetPrompt, SetSteps
+from demond.setting import Prompt, SetPrompt, SetSteps
 from tests.scenes.stand import HAND, Stand
 
 DECIMAL = [one.name for one in KNOBS if one.form is Form.FLOAT]
@@ -168,7 +168,7 @@ def test_what_is_refused_is_told_and_the_rest_of_the_scene_is_set() -> None:
     stand = Stand(Scene("there", {"denoise": 0.1}, (SetPrompt(slot="a", prompt=Prompt(text="refuse me")),)))
     stand.stage.recall("there", done=outcomes.append)
     assert outcomes == [Outcome(False, "prompt/a: the engine is still loading")]
-    assert stand.stage.problem == "prompt/a: the engine is still loading"
+    assert stand.stage.status()["problem"] == "prompt/a: the engine is still loading"
     assert stand.value("denoise") == 0.1
 
 

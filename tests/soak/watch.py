@@ -48,12 +48,10 @@ def children(pid: int) -> dict[int, str]:
     """The processes of a daemon by pid: `demond`, `audio`, `engine`, `midi`."""
     found = {pid: "demond"}
     try:
-        own = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for child in own:
-            line = Path(f"/proc/{child}/cmdline").read_text()
-            part = re.search(r"demond-?[._]?(audio|engine|midi)|(audio|engine|midi)[._]process", line)
-            if part is not None:
-                found[int(child)] = part[1] or part[2]
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            name = Path(f"/proc/{child}/comm").read_text().strip()
+            if name.startswith("demond-"):
+                found[int(child)] = name.removeprefix("demond-")
     except OSError:  # one of them was killed while it was looked at
         pass
     return found

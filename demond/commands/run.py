@@ -48,7 +48,10 @@ def run(
     ] = None,
     depth: Annotated[
         str | None,
-        typer.Option(help="Slots in flight, 1 to 8: more is a higher rate, fewer a faster tick; auto measures both."),
+        typer.Option(
+            help="Slots in flight, 1 to 8: more is a higher rate, fewer a faster tick; auto measures both. "
+            "Without it 4, on a CPU no more than it has cores."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps of each result.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of a tick.")] = None,

@@ -17,7 +17,8 @@ from tests.soak.watch import Watch
 
 PAUSE_SECONDS = 0.7
 """Between two acts, so that the engine gets to play at times."""
-SAMPLE_SECONDS = 10.0
+SAMPLE_SECONDS = 30.0
+"""Between two moments of calm, in which is measured what everything costs."""
 
 
 def main() -> int:
@@ -50,6 +51,7 @@ def soak(instrument: Instrument, mischief: Mischief, minutes: float) -> list[str
     end, next_sample = time.monotonic() + 60 * minutes, 0.0
     while time.monotonic() < end:
         if time.monotonic() >= next_sample:
+            mischief.calm()
             watch.look()
             next_sample = time.monotonic() + SAMPLE_SECONDS
             left = max(end - time.monotonic(), 0) / 60
@@ -61,10 +63,10 @@ def soak(instrument: Instrument, mischief: Mischief, minutes: float) -> list[str
         time.sleep(PAUSE_SECONDS)
     sys.stderr.write("\n")
     instrument.until_playing()
-    instrument.client.ask("/demond/trigger/panic")
     before = instrument.status()["engine"]["tick"]
     instrument.client.ask("/demond/knob/seed", 7)
     instrument.until(lambda s: s["engine"]["tick"] != before, "the engine still follows a knob")
+    mischief.calm()
     watch.look()
     for line in (*watch.table(), *(f"{count:>5} {what}" for what, count in acts.most_common())):
         sys.stdout.write(f"{line}\n")

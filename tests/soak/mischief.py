@@ -10,6 +10,7 @@ from pathlib import Path
 
 from demond.built_in import PROMPTS
 from demond.client import ChangeRefusedError, NoAnswerError
+from demond.knobs import KNOBS
 from demond.osc.codec import encode
 from tests.e2e.instrument import Instrument
 from tests.fuzz import datagrams
@@ -35,7 +36,14 @@ BROKEN = (
     "demond: 1\ninclude: [box.yaml]\n",
     "a: &a [*a]\n",
 )
-KNOBS = ("denoise", "feedback", "shift", "hint_strength", "prompt_blend", "dry_wet")
+CALM = (
+    ("/demond/source", ("lofi-75",)),
+    ("/demond/depth", (2,)),
+    ("/demond/steps", (4,)),
+    ("/demond/context", (4,)),
+    ("/demond/prompt/a/text", ("house, 120 bpm",)),
+)
+MOVED = ("denoise", "feedback", "shift", "hint_strength", "prompt_blend", "dry_wet")
 
 
 class Mischief:
@@ -57,7 +65,7 @@ class Mischief:
             (3, self.finger),
             (2, self.prompt),
             (1, self.source),
-            (0.4, self.kill),
+            (0.2, self.kill),
         )
 
     def act(self) -> str:
@@ -65,6 +73,16 @@ class Mischief:
         weights = [weight for weight, _ in self.acts]
         [(_, chosen)] = self._dice.choices(self.acts, weights)
         return chosen()
+
+    def calm(self) -> None:
+        """Stops, and puts the daemon into the same state each time, so that what it costs can be compared."""
+        client = self._instrument.client
+        client.ask("/demond/trigger/panic")
+        client.ask("/demond/curve/*", "off")
+        for knob in KNOBS:
+            client.ask(f"/demond/knob/{knob.name}/reset")
+        client.change(*CALM, seconds=90)
+        self._instrument.until(lambda s: s["engine"]["idle"], "the loop is up to date once nobody does anything")
 
     def close(self) -> None:
         """Unplugs what is plugged in."""
@@ -78,7 +96,7 @@ class Mischief:
         """A thousand values at once, from a client of which nothing was heard before."""
         with self._stranger() as stranger:
             for _ in range(1_000):
-                address = f"/demond/knob/{self._dice.choice(KNOBS)}"
+                address = f"/demond/knob/{self._dice.choice(MOVED)}"
                 stranger.send(encode(address, self._dice.random()))
         return "a burst of values"
 
@@ -108,19 +126,19 @@ class Mischief:
     def finger(self) -> str:
         """A finger that is put on a knob by a client that is gone."""
         with self._stranger() as stranger:
-            stranger.send(encode(f"/demond/knob/{self._dice.choice(KNOBS)}/touch", 1))
+            stranger.send(encode(f"/demond/knob/{self._dice.choice(MOVED)}/touch", 1))
         return "a finger that is never lifted"
 
     def morph(self) -> str:
         """A scene is stored, recalled over some time, held, taken back."""
         ask, name = self._instrument.client.ask, f"s{self._dice.randrange(8)}"
         ask("/demond/scene/store", name)
-        ask(f"/demond/knob/{self._dice.choice(KNOBS)}", self._dice.random())
+        ask(f"/demond/knob/{self._dice.choice(MOVED)}", self._dice.random())
         ask("/demond/scene/current", name, self._dice.uniform(0, 5))
         ask("/demond/scene/morph/pause", self._dice.randrange(2))
         if self._dice.random() < 0.5:
             ask("/demond/scene/undo")
-        ask(f"/demond/lfo/{self._dice.choice(KNOBS)}", *self._dice.choice((("sine", 1.0, "hz", 0.2), ("off",))))
+        ask(f"/demond/lfo/{self._dice.choice(MOVED)}", *self._dice.choice((("sine", 1.0, "hz", 0.2), ("off",))))
         return "scenes, morphs and LFOs"
 
     def prompt(self) -> str:

@@ -5,6 +5,7 @@
 #   make check           formatting, lint, types, import rules
 #   make format          rewrite the sources the way `make check` wants them
 #   make survival        the kill tests, each kill twenty times
+#   make soak            a quarter of an hour of hostile use, watched for wear; ARGS='--minutes 240' for a night
 #   make fuzz            100,000 malformed messages and mappings
 #   make gate            judge the model inside by its gate, a quarter of an hour; ARGS='--requests 16' is quicker
 #   make pictures        draw the spectrograms of docs/sounds.md anew
@@ -29,7 +30,7 @@ export OMP_WAIT_POLICY := PASSIVE
 
 BENCHES := $(addprefix bench-,latency engine control audio advise model inside)
 
-.PHONY: run test gate pictures check check-format check-lint check-types check-imports format survival fuzz $(BENCHES) bench-quick wheel install clean distclean setup-run setup-test
+.PHONY: run test gate pictures check check-format check-lint check-types check-imports format survival soak fuzz $(BENCHES) bench-quick wheel install clean distclean setup-run setup-test
 
 setup-run setup-test: setup-%:
 	@.ci/setup $*
@@ -61,6 +62,9 @@ format: setup-test
 
 survival: setup-test
 	DEMOND_KILLS=20 $(BIN)/python -m pytest tests/e2e/test_survival.py $(PYTEST)
+
+soak: setup-test
+	$(BIN)/python -m tests.soak $(ARGS)
 
 fuzz: setup-test
 	$(BIN)/python -m tests.fuzz --count 100000 $(ARGS)

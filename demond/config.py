@@ -28,7 +28,8 @@ from demond.knobs import UnknownKnobError
 from demond.messages import Backend
 from demond.scenes.follower import FASTEST_BPM, SLOWEST_BPM
 from demond.scenes.transport import BEATS_PER_BAR, DEFAULT_BPM, METER_LIMIT
-from demond.session import (
+from demond.session import Session
+from demond.setting import (
     CURVE_LIMIT,
     DEPTH,
     LONGEST_SECONDS,
@@ -40,7 +41,6 @@ from demond.session import (
     NamedPrompt,
     Prompt,
     Seconds,
-    Session,
     SetCheckpoint,
     SetContext,
     SetDepth,
@@ -193,6 +193,20 @@ Said = Annotated[
 """A prompt, for which its text alone may stand, or the name of one inside."""
 
 
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+"""Is there while the kernel has an NVIDIA driver loaded."""
+
+
+def usual_depth(device: str) -> int:
+    """The slots in flight where nothing is said of them, on an `engine.device`; nothing is measured for it.
+
+    More slots than cores give no more music and make a change last longer (PERFORMANCE.md, "What did not help").
+    """
+    if device.startswith("cuda") or (device == "auto" and NVIDIA_DRIVER.exists()):
+        return DEPTH
+    return min(DEPTH, os.cpu_count() or 1)
+
+
 class Engine(_Section):
     """What plays, until a performer asks for something else."""
 
@@ -203,8 +217,10 @@ class Engine(_Section):
     """What runs the network; `auto` is `graph` on a GPU where it works, else `eager`."""
     engine_folder: Path | None = None
     """TensorRT engines; none is `engines` in the user's cache folder for demond."""
-    depth: Depth = DEPTH
-    """Slots in flight; `auto` measures at the start what suits the machine."""
+    depth: Depth | None = None
+    """Slots in flight; none is four, or on a CPU as many as it has cores if those are fewer. `auto` measures at the
+    start what suits the machine.
+    """
     knob_ms: Annotated[float, Field(gt=0, le=10_000)] = 250.0
     """Milliseconds from a shared knob to the ear that the depth `auto` keeps to where it can."""
     steps: Annotated[int, Field(ge=1, le=STEPS_LIMIT)] = STEPS
@@ -247,7 +263,7 @@ class Engine(_Section):
         source = self.source
         settings: list[Setting] = [
             SetCheckpoint(path=_text(self.checkpoint)),
-            SetDepth(count=self.depth),
+            SetDepth(count=usual_depth(self.device) if self.depth is None else self.depth),
             SetSteps(count=self.steps),
             SetSource(silence=source.silence) if isinstance(source, Silence) else SetSource(path=_text(source)),
             SetTimbre(path=_text(self.timbre)),

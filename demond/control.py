@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from demond.feed import Feed
-from demond.session import Session, Setting
+from demond.session import Session
+from demond.setting import Setting
 
 if TYPE_CHECKING:
     from demond.scenes.stage import Stage

@@ -36,7 +36,8 @@ from demond.roots import Roots
 from demond.scenes.conductor import Conductor
 from demond.scenes.stage import Stage
 from demond.scenes.store import Store
-from demond.session import LONGEST_SECONDS, LORA_LIMIT, Session, SetLora, Setting, prompts_told, told
+from demond.session import Session, prompts_told, told
+from demond.setting import LONGEST_SECONDS, LORA_LIMIT, SetLora, Setting
 from demond.shm import SharedMemoryError
 from demond.state import Keeper, Kept, StateFile
 from demond.strict_yaml import YamlError
@@ -342,7 +343,7 @@ class Daemon:
         return self.engine.seconds_to_ear
 
     def _in_hand(self, name: str) -> bool:
-        return self.osc.values.held[name] > 0
+        return self.mapping.held(name)
 
     def _session_changed(self) -> None:
         before, self._told = self._told, {setting.key: setting for setting in self.session.settings}

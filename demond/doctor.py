@@ -23,6 +23,7 @@ from typing import Any
 
 from demond import _realtime, native
 from demond._orphans import SHM, orphans
+from demond.config import NVIDIA_DRIVER
 
 _PATIENCE_SECONDS = 4.0
 """How long the probes may take together."""
@@ -253,7 +254,7 @@ def _leftovers() -> list[Check]:
 
 
 def _torch(facts: dict[str, Any] | None) -> list[Check]:
-    driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+    driver = NVIDIA_DRIVER.exists() or shutil.which("nvidia-smi") is not None
     try:
         installed = version("torch")
     except PackageNotFoundError:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import engine
 from demond.messages import Backend
-from demond.session import (
+from demond.session import Session
+from demond.setting import (
     Prompt,
-    Session,
     SetCheckpoint,
     SetContext,
     SetCurve,

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from demond.session import Setting
+from demond.setting import Setting
 
 LIMIT = 1 << 22
 """The longest line in bytes: every curve drawn to the full, and then some. A longer one means that the other side is

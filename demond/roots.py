@@ -13,7 +13,8 @@ from demond.built_in import CLIPS
 from demond.config import Config
 from demond.control import RefusedError
 from demond.knobs import did_you_mean
-from demond.session import Session, SetLora, Setting
+from demond.session import Session
+from demond.setting import SetLora, Setting
 
 _LISTED = 2_000
 """Names in a folder that a suggestion is looked for in."""

@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from demond._files import write_whole
 from demond.knobs import INDEX
-from demond.session import Session, Setting
+from demond.session import Session
+from demond.setting import Setting
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from demond.control import Origin, Outcome, RefusedError
 from demond.feed import Feed
 from demond.knobs import KNOBS, knob
 from demond.scenes.stage import Stage
-from demond.session import Prompt, Session, SetDepth, SetPrompt, SetSteps, Setting
+from demond.session import Session
+from demond.setting import Prompt, SetDepth, SetPrompt, SetSteps, Setting
 
 
 @dataclass

@@ -17,7 +17,8 @@ from demond.engine_session import _clip
 from demond.mapping.json_schema import json_schema
 from demond.mapping.loader import load_mapping
 from demond.roots import Roots
-from demond.session import Prompt, Session, SetCheckpoint, SetPrompt, SetSource, SetStructure, SetTarget, SetTimbre
+from demond.session import Session
+from demond.setting import Prompt, SetCheckpoint, SetPrompt, SetSource, SetStructure, SetTarget, SetTimbre
 from demond.strict_yaml import YamlError
 from engine import embedded
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from demond.config import Config, default_path, load
-from demond.session import Prompt, SetSource
+from demond.config import Config, default_path, load, usual_depth
+from demond.setting import Prompt, SetSource
 from demond.strict_yaml import YamlError
 
 
@@ -119,4 +119,4 @@ engine:
     assert (session.prompt("b").text, session.prompt("negative").text) == ("ambient", "vocals")
     assert session.loras["old_tape"].strength == 0.5
     assert session.curves == {"protect": (0, 0.5, 1)}
-    assert (session.context, session.steps, session.depth) == (20, 8, 4)
+    assert (session.context, session.steps, session.depth) == (20, 8, usual_depth("auto"))

@@ -9,11 +9,12 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from demond.cli import app
-from demond.config import load
+from demond.config import Engine, load
 from demond.osc.codec import OscError
 from demond.osc.namespace import target_of
 from demond.osc.settings import setting_of, told
-from demond.session import Session, SetDepth
+from demond.session import Session
+from demond.setting import SetDepth
 from demond.strict_yaml import YamlError
 
 
@@ -23,6 +24,27 @@ def test_the_settings_file_may_ask_for_it(tmp_path: Path) -> None:
     engine = load(path).engine
     assert (engine.depth, engine.knob_ms) == ("auto", 120)
     assert engine.session().depth == "auto"
+
+
+@pytest.mark.parametrize(
+    ("device", "driver", "cores", "depth"),
+    [
+        ("auto", False, 2, 2),
+        ("auto", False, 64, 4),
+        ("auto", True, 2, 4),
+        ("cuda:1", False, 2, 4),
+        ("cpu", True, 1, 1),
+        ("cpu", True, None, 1),
+    ],
+)
+def test_where_nothing_is_said_there_are_no_more_slots_than_cores_unless_a_gpu_plays(
+    device: str, driver: bool, cores: int | None, depth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("demond.config.NVIDIA_DRIVER", tmp_path if driver else tmp_path / "none")
+    assert Engine(device=device).session().depth == depth
+    assert Engine(device=device, depth=7).session().depth == 7
+    assert Engine(device=device, depth="auto").session().depth == "auto"
 
 
 @pytest.mark.parametrize("wrong", ["depth: most", "depth: 9", "depth: 0", "knob_ms: 0", "knob_ms: never"])

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from demond.messages import LIMIT, Channel, ChannelClosedError, Done, MidiIn, Progress, Request, Shutdown
-from demond.session import Prompt, SetPrompt
+from demond.setting import Prompt, SetPrompt
 
 
 def prompt(number: int, text: str) -> Request:

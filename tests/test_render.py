@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from demond import render
 from demond.config import Engine
 from demond.knobs import UnknownKnobError
-from demond.session import Prompt
+from demond.setting import Prompt
 from tests.e2e.conftest import CLIP
 
 ENGINE = Engine(device="cpu", depth=2, steps=4)

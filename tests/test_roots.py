@@ -9,7 +9,8 @@ import pytest
 from demond.config import Config, Engine, Lora
 from demond.control import RefusedError
 from demond.roots import Roots
-from demond.session import Session, SetCurve, SetLora, SetSource, SetTimbre
+from demond.session import Session
+from demond.setting import SetCurve, SetLora, SetSource, SetTimbre
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from demond import state
-from demond.session import Prompt, Session, SetCurve, SetDepth, SetLora, SetPrompt, SetSource, SetTimbre, Setting
+from demond.session import Session
+from demond.setting import Prompt, SetCurve, SetDepth, SetLora, SetPrompt, SetSource, SetTimbre, Setting
 from demond.state import Keeper, Kept, StateFile
 
 CONFIGURED: tuple[Setting, ...] = (

@@ -6,7 +6,7 @@ import signal
 import time
 
 from demond.messages import Done, Progress, Request
-from demond.session import Prompt, SetPrompt
+from demond.setting import Prompt, SetPrompt
 from demond.supervisor import Child, Plan
 
 

@@ -24,7 +24,7 @@ from demond.bench.switches import Backend, Device, Steps
 from demond.config import Engine
 from demond.engine_session import REFUSALS, open_session
 from demond.paths import cache_dir, engines_dir, paces_file
-from demond.session import DEPTH_LIMIT, STEPS
+from demond.setting import DEPTH_LIMIT, STEPS
 from engine import pace
 from engine.geometry import LATENT_RATE
 from engine.pace import Advice

@@ -24,7 +24,7 @@ from demond.bench import machine, report
 from demond.bench.report import JsonFile, OutputFolder, Report, Row
 from demond.bench.switches import BACKEND_VARIABLE, DEPTH_VARIABLE, Device, Steps
 from demond.knobs import did_you_mean
-from demond.session import DEPTH_LIMIT, STEPS
+from demond.setting import DEPTH_LIMIT, STEPS
 from engine import CheckpointError, embedded
 from engine.backends import Backend, Name
 from engine.backends.choose import choose

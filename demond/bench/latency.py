@@ -30,7 +30,7 @@ from demond.bench.switches import Backend, Depth, Device, Steps
 from demond.config import Engine
 from demond.knobs import did_you_mean
 from demond.paths import engines_dir
-from demond.session import DEPTH, STEPS
+from demond.setting import DEPTH, STEPS
 
 if TYPE_CHECKING:
     from engine.bench import reaction

@@ -15,7 +15,7 @@ import typer
 
 from demond.bench import machine
 from demond.messages import Backend as Name
-from demond.session import DEPTH_LIMIT, STEPS_LIMIT
+from demond.setting import DEPTH_LIMIT, STEPS_LIMIT
 
 DEPTH_VARIABLE, STEPS_VARIABLE = "DEMOND_BENCH_DEPTH", "DEMOND_BENCH_STEPS"
 GPU_VARIABLE, BACKEND_VARIABLE = "DEMOND_BENCH_GPU", "DEMOND_BENCH_BACKEND"

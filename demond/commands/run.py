@@ -48,7 +48,10 @@ def run(
     ] = None,
     depth: Annotated[
         str | None,
-        typer.Option(help="Slots in flight, 1 to 8: more is a higher rate, fewer a faster tick; auto measures both."),
+        typer.Option(
+            help="Slots in flight, 1 to 8: more is a higher rate, fewer a faster tick; auto measures both. "
+            "Without it 4, on a CPU no more than it has cores."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps of each result.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of a tick.")] = None,
@@ -82,7 +85,7 @@ def run(
         },
     }
     loaded = _settings(config, choices, {"mappings": mapping, "roots": root, "state": state})
-    _look_at(loaded.engine.source)
+    _look_at(loaded.engine.source, loaded.engine.checkpoint)
     terminal = Terminal(err)
     daemon = Daemon(loaded, terminal, fresh)
 
@@ -121,16 +124,18 @@ def _settings(path: Path | None, choices: dict[str, dict[str, Any]], whole: dict
         give_up(f"{error.filename}: {error.strerror}", 2)
 
 
-def _look_at(source: object) -> None:
-    """Ends the command if a source cannot be read: sooner than the engine would, which loads its model first."""
+def _look_at(source: object, checkpoint: Path | None) -> None:
+    """Ends the command if one of them cannot be read: sooner than the engine would, which loads torch first."""
+    if checkpoint is not None and not checkpoint.is_dir():
+        give_up(f"there is no folder {checkpoint}; a checkpoint is a folder in diffusers' layout", 2)
     if not isinstance(source, Path) or str(source) in CLIPS:
         return
+    if not source.exists():
+        like = did_you_mean(source.name, CLIPS) or "; `demond source --list` names the loops inside"
+        give_up(f"there is no {source}{like}", 2)
     import soundfile
 
     try:
         soundfile.info(str(source))
     except (soundfile.LibsndfileError, OSError) as error:
-        give_up(
-            f"{source} cannot be read as audio ({error}). Give a WAV or FLAC file{did_you_mean(source.name, CLIPS)}.",
-            2,
-        )
+        give_up(f"{source} cannot be read as audio ({error}). Give a WAV or FLAC file.", 2)

@@ -20,7 +20,7 @@ from demond.knobs import CURVES, UnknownKnobError, read_number
 from demond.osc.codec import Argument
 from demond.osc.namespace import FIELDS
 from demond.osc.settings import OFF
-from demond.session import AUTO, CURVE_LIMIT, SLOTS, curve_range
+from demond.setting import AUTO, CURVE_LIMIT, SLOTS, curve_range
 
 Nothing = Annotated[bool, typer.Option("--none", help="Take it away again.")]
 

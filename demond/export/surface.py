@@ -14,7 +14,7 @@ from demond.export.widgets import Layout, Page, Placed, Role, Section, Shape, Su
 from demond.knobs import Form, Kind, Knob
 from demond.osc.namespace import FIELDS, target_of
 from demond.scenes.transport import Sync
-from demond.session import DEPTH_LIMIT, SLOTS, STEPS_LIMIT
+from demond.setting import DEPTH_LIMIT, SLOTS, STEPS_LIMIT
 
 PLAYED = (
     "denoise", "prompt_blend", "hint_strength", "feedback", "source_lock", "velocity_scale", "shift", "volume_db",

@@ -102,6 +102,7 @@ class Mapper:
         kept = {binding.id for binding in mapping.bindings() if old.get(binding.id) == binding}
         self.situation.replace(mapping)
         self.strokes.forget_pickups()
+        self.strokes.fingers.forget(time.monotonic_ns())
         for state in self._states.values():
             state.devices = self._devices_at(state.name, state.devices)
             state.grips = {key: one for key, one in state.grips.items() if key[0] in kept}
@@ -258,6 +259,7 @@ class Mapper:
         self._play(stroke, control, gesture, active)
         if isinstance(gesture, Press):
             self._painter.pressed(port, device, control)
+            self.strokes.fingers.sensed(stroke, device, control)
             if control.pulse:
                 self.strokes.release(stroke)
 

@@ -31,7 +31,6 @@ from demond.mapping.plugs import PortIdentity
 from demond.mapping.reload import changes
 from demond.mapping.roll import GRACE_SECONDS, Roll
 from demond.mapping.search import Search
-from demond.mapping.touch import taken
 from demond.osc.codec import Argument
 from demond.strict_yaml import YamlError
 
@@ -168,8 +167,16 @@ class MappingSource:
             return True
         other = touches.moved(knob, hand, origin.received_ns)
         if other is not None:
-            self.journal.begin(origin.received_ns, origin.detail, address).reason = taken(knob, other)
+            self.journal.begin(origin.received_ns, origin.detail, address).reason = touches.taken(knob, other)
         return other is None
+
+    def finger(self, knob: str, origin: Origin, down: bool) -> None:
+        """A finger was put on `knob` at `origin`, which has it until the finger is lifted."""
+        self._mapper.strokes.fingers.put(knob, f"{origin.kind} {origin.detail}", origin, down)
+
+    def held(self, knob: str) -> bool:
+        """Whether a finger lies on any control of `knob`."""
+        return self._mapper.strokes.touches.held(knob)
 
     def show_with(self, send: Send) -> None:
         """Lamps, rings and motors are set through `send(port, messages)` from now on."""

@@ -14,13 +14,14 @@ from demond.knobs import Form
 from demond.mapping.beats import Beats
 from demond.mapping.binding import Action, Binding, Mode
 from demond.mapping.cues import play
+from demond.mapping.fingers import Fingers
 from demond.mapping.glide import Glide, Glides
 from demond.mapping.journal import Journal
 from demond.mapping.situation import Situation
 from demond.mapping.state import Down, Grip, GripKey, Pending, PortState
 from demond.mapping.stroke import Stroke
 from demond.mapping.takeover import rule
-from demond.mapping.touch import Touches, taken
+from demond.mapping.touch import Touches
 from demond.mapping.transfer import part_of, travel_at, value_at
 
 
@@ -32,6 +33,7 @@ class Strokes:
         self._situation = situation
         self.touches = Touches()
         self.glides = Glides()
+        self.fingers = Fingers(situation, self.touches, self.glides)
         self.beats = Beats(situation)
         self.pickups: dict[str, int] = {}
         """Which way a control must be moved to pick its knob up: 1 up, -1 down; by knob, while it waits."""
@@ -131,7 +133,7 @@ class Strokes:
         other = self.touches.moved(knob, stroke.hand, stroke.now_ns)
         if other is None:
             return True
-        stroke.record.reason = taken(knob, other)
+        stroke.record.reason = self.touches.taken(knob, other)
         return False
 
     # -- what is pressed ----------------------------------------------------------------------------------------
@@ -169,6 +171,7 @@ class Strokes:
 
     def release(self, stroke: Stroke) -> None:
         """A button comes up."""
+        self.fingers.lifted(stroke)
         down = stroke.state.down.pop(stroke.control, None)
         if down is None:
             stroke.record.reason = "released"

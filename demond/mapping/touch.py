@@ -6,6 +6,10 @@ The rule: **the last touch wins.** A touch begins when a control is moved that w
 press is a touch at once. The control that was touched last has the knob; what the others send meanwhile is ignored,
 until they are touched anew or the one that has it was still for that long. So two hands on one knob never fight
 message by message, and nobody has to let go for another to take over.
+
+Where a control says that a finger lies on it, the finger has the knob until it is lifted, however still it is, as
+with a DAW's touch automation: nothing but a press or another finger moves the knob meanwhile. Of several fingers the
+last one has it.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ class Touches:
         """Nobody has touched anything."""
         self._owner: dict[str, str] = {}
         self._moved: dict[tuple[str, str], int] = {}
+        self._fingers: dict[str, list[str]] = {}
+        """The controls that a finger lies on, by knob; the last one was touched last."""
 
     def moved(self, knob: str, control: str, now_ns: int) -> str | None:
         """`control` was moved; None if it has `knob` now, else the control that has it."""
@@ -29,6 +35,8 @@ class Touches:
         if last is None and len(self._moved) >= _LIMIT:
             self._moved.clear()
         self._moved[knob, control] = now_ns
+        if fingers := self._fingers.get(knob):
+            return None if fingers[-1] == control else fingers[-1]
         owner = self._owner.get(knob, control)
         if owner != control and last is not None and now_ns - last <= HOLD_NS:
             owner_moved = self._moved.get((knob, owner))
@@ -42,12 +50,22 @@ class Touches:
         self._moved[knob, control] = now_ns
         self._owner[knob] = control
 
-    def last_ns(self, knob: str) -> int | None:
-        """When a hand last moved `knob`; None if none did. For whatever moves knobs by itself, such as a morph."""
-        owner = self._owner.get(knob)
-        return None if owner is None else self._moved.get((knob, owner))
+    def finger(self, knob: str, control: str, down: bool, now_ns: int) -> None:
+        """A finger was put upon `control`, or lifted from it. A second one there is the same finger."""
+        fingers = self._fingers.setdefault(knob, [])
+        if down and control not in fingers:
+            fingers.append(control)
+        elif not down and control in fingers:
+            fingers.remove(control)
+        if not fingers:
+            del self._fingers[knob]
+        self.pressed(knob, fingers[-1] if fingers else control, now_ns)
 
+    def held(self, knob: str) -> bool:
+        """Whether a finger lies upon any control of `knob`."""
+        return knob in self._fingers
 
-def taken(knob: str, other: str) -> str:
-    """Why a control does not move `knob`, which `other` has."""
-    return f"{other.rpartition(' ')[2]} has {knob}: it was touched last and is being moved"
+    def taken(self, knob: str, other: str) -> str:
+        """Why a control does not move `knob`, which `other` has."""
+        now = "a finger is on it" if self.held(knob) else "is being moved"
+        return f"{other.rpartition(' ')[2]} has {knob}: it was touched last and {now}"

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from demond.osc.access import Role
 from demond.osc.choices import Choices
+from demond.osc.codec import Argument
 from demond.osc.namespace import Target
 
 STRANGER_SECONDS = 3_600.0
@@ -70,9 +71,13 @@ class Client:
     """Nobody listened on its port: nothing but answers is sent until then."""
     mute_seconds: float = 0.0
     holds: set[str] = field(default_factory=set)
-    """Knobs that a hand holds there."""
+    """Knobs that a finger lies upon there."""
+    lifting: asyncio.TimerHandle | None = None
+    """Looks whether it was silent for so long that its fingers are taken for lifted."""
     pressed: dict[str, float] = field(default_factory=dict)
     """The last number sent to each trigger."""
+    asks_as: tuple[Argument, ...] = ()
+    """The id of the message that is being done for it, if that has one; what is answered later ends with it."""
     warned: set[str] = field(default_factory=set)
     """What it was told once and is not told again."""
     window_start: float = float("-inf")
@@ -109,10 +114,11 @@ class Client:
 
     def stop_timers(self) -> None:
         """Takes back everything that is still to come."""
-        for handle in (self.summary, self.expiry, self.subscription.timer if self.subscription is not None else None):
+        timer = self.subscription.timer if self.subscription is not None else None
+        for handle in (self.summary, self.expiry, self.lifting, timer):
             if handle is not None:
                 handle.cancel()
-        self.summary = self.expiry = None
+        self.summary = self.expiry = self.lifting = None
         if self.subscription is not None:
             self.subscription.timer = None
 

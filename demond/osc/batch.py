@@ -7,27 +7,27 @@ done in steps, since a bundle may hold a thousand questions and the event loop h
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from demond import built_in
 from demond.control import Control, Origin, Outcome, RefusedError
-from demond.knobs import KNOBS, Form, Knob, KnobValueError, UnknownKnobError
+from demond.knobs import Form, Knob, KnobValueError, UnknownKnobError
 from demond.osc import settings
 from demond.osc._clients import Client
-from demond.osc.answers import JSON_LIMIT, answering, fires
+from demond.osc.answers import answering, fires, whole64
 from demond.osc.choices import Echo
-from demond.osc.codec import IMPULSE, Argument, Message, OscError
+from demond.osc.codec import Argument, Message, OscError
 from demond.osc.entry import Use, Verb
-from demond.osc.namespace import TARGETS, Target, number, target_of, unknown, whole
+from demond.osc.namespace import TARGETS, Target, number, target_of, unknown
 from demond.osc.pattern import is_pattern
 from demond.osc.turns import Work
-from demond.session import Session, Setting
+from demond.session import Session
+from demond.setting import Setting
 
-TRACE_DEFAULT, TRACE_LIMIT = 20, 200
+ID_LIMIT = 64
+"""Characters of the id of a message."""
 STEPS_IN_RANGE = 127
 """Steps of a decimal knob over its whole range, as an encoder's detents are mapped."""
 
@@ -61,6 +61,12 @@ class OscMapping(Protocol):
     def touch(self, knob: str, origin: Origin, address: str, fires: bool = False) -> bool:
         """Whether `origin` may move `knob`: the last touch wins, and what `fires` is a touch at once."""
 
+    def finger(self, knob: str, origin: Origin, down: bool) -> None:
+        """A finger was put on `knob` at `origin`, which has it until the finger is lifted."""
+
+    def held(self, knob: str) -> bool:
+        """Whether a finger lies on any control of `knob`."""
+
     def reload(self, done: Callable[[Outcome], None]) -> None:
         """Reads the mapping files again and calls `done` once."""
 
@@ -88,7 +94,7 @@ class Server(Protocol):
     def tell(self, client: Client, target: Target) -> None:
         """Sends the client the value of `target`."""
 
-    def refuse(self, client: Client, error: OscError | Callable[[], OscError]) -> None:
+    def refuse(self, client: Client, error: OscError | Callable[[], OscError], asked_as: Arguments = ()) -> None:
         """Answers with an error, given as a function where it is dear to make and may not be sent."""
 
     def matching(self, pattern: str) -> tuple[tuple[Target, ...], tuple[str, ...]]:
@@ -109,11 +115,14 @@ class Batch:
         self._session: Session | None = None
         """What is asked for with this bundle."""
         self._first_address = ""
+        self._asked_as: Arguments = ()
+        """The id of the messages that are being judged or done; nothing while they have none."""
+        self._first_asked_as: Arguments = ()
         self._set_here: dict[str, None] = {}
         """The addresses whose values the client knows, because it has set them."""
         self._pings = False
         # In order, and once each: a bundle that asks a thousand times for one value gets one answer.
-        self._after: dict[tuple[Act, tuple[object, ...]], None] = {}
+        self._after: dict[tuple[Act, tuple[object, ...], Arguments], None] = {}
 
     @property
     def greets(self) -> bool:
@@ -130,7 +139,8 @@ class Batch:
             yield None
         if self._changes:
             self._set()
-        for act, arguments in self._after:
+        for act, arguments, asked_as in self._after:
+            self._asked_as = asked_as
             yield from self._guarded(act, *arguments)
 
     # -- judging ------------------------------------------------------------------------------------------------
@@ -141,7 +151,7 @@ class Batch:
             self._act(target, arguments)
         elif address in self._mapping.addresses or not is_pattern(address):
             if not self._mapped(address, arguments):
-                self._server.refuse(self._client, lambda: unknown(address))
+                self._refuse(lambda: unknown(address))
         else:
             self._take_pattern(address, arguments)
 
@@ -173,7 +183,9 @@ class Batch:
             raise OscError(403, "read_only", target.address, "this value is only shown")
         self._pings |= target.verb is Verb.PING
         own = self._server.own.get(target.verb)
-        if own is not None:
+        if target.verb is Verb.ID:
+            self._asked_as = _id(target, arguments)
+        elif own is not None:
             self._later(own, self._client, target, arguments)
         elif target.entry.use is Use.SHOWN:
             self._later(self._tell, target)
@@ -184,11 +196,16 @@ class Batch:
         found: dict[str, float] = dict(self._changes)
         if not self._mapping.osc(address, arguments, self._origin, found):
             return False
-        self._first_address = self._first_address or address
+        self._changes_by(address)
         self._changes = found
         return True
 
+    def _changes_by(self, address: str) -> None:
+        if not self._first_address:
+            self._first_address, self._first_asked_as = address, self._asked_as
+
     def _set(self) -> None:
+        self._asked_as = self._first_asked_as
         try:
             with self._server.by(self._client, self._set_here):
                 self._control.set_knobs(self._changes, self._origin)
@@ -204,7 +221,11 @@ class Batch:
 
     def _guarded(self, act: Act, *arguments: object) -> Iterator[object]:
         try:
-            work = act(*arguments)
+            self._client.asks_as = self._asked_as
+            try:
+                work = act(*arguments)
+            finally:
+                self._client.asks_as = ()
             if work is not None:
                 yield from work
         except RefusedError as error:
@@ -213,16 +234,13 @@ class Batch:
             self._refuse(error)
         yield None
 
-    def _send(self, address: str, *arguments: Argument) -> None:
-        self._server.send(self._client, address, *arguments)
-
-    def _refuse(self, error: OscError) -> None:
-        self._server.refuse(self._client, error)
+    def _refuse(self, error: OscError | Callable[[], OscError]) -> None:
+        self._server.refuse(self._client, error, self._asked_as)
 
     def _later(self, act: Act, *arguments: object) -> None:
         """Calls `act` when the knobs are set, once, after all that came before."""
-        self._after.pop((act, arguments), None)
-        self._after[act, arguments] = None
+        self._after.pop((act, arguments, self._asked_as), None)
+        self._after[act, arguments, self._asked_as] = None
 
     def _change(
         self, target: Target, knob: Knob, value: float, *, known: bool, corrected: bool, fires: bool = False
@@ -236,7 +254,7 @@ class Batch:
             if echo is not Echo.NEVER and known:
                 self._later(self._echo, target)
             return
-        self._first_address = self._first_address or target.address
+        self._changes_by(target.address)
         self._changes[knob.name] = value
         if known:
             self._set_here[target.address] = None
@@ -306,58 +324,12 @@ class Batch:
         except RefusedError as error:
             raise OscError(error.code, error.slug, target.address, str(error)) from None
 
-    def _list_loras(self, target: Target, arguments: Arguments) -> None:
-        for name in self._control.session.loras:
-            lora = target_of(f"/demond/lora/{name}/strength")
-            if lora is not None:
-                self._later(self._tell, lora)
-
     def _reload(self, target: Target, arguments: Arguments) -> None:
         if fires(self._client, target, arguments):
             self._later(self._mapping.reload, self._done(target.address))
 
     def _done(self, address: str) -> Callable[[Outcome], None]:
         return answering(self._server.send, self._client, address)
-
-    def _list(self, target: Target, arguments: Arguments) -> None:
-        for knob in KNOBS:
-            self._later(self._tell, TARGETS[f"/demond/knob/{knob.name}"])
-
-    def _built_in(self, target: Target, arguments: Arguments) -> None:
-        self._later(self._send, f"{target.address}.reply", json.dumps(built_in.told()))
-
-    def _status(self, target: Target, arguments: Arguments) -> None:
-        self._later(self._tell_status, target)
-
-    def _tell_status(self, target: Target) -> None:
-        text = json.dumps(self._control.status())
-        if len(text) > JSON_LIMIT:
-            raise OscError(413, "too_large", target.address, "the status does not fit into one packet")
-        self._send(f"{target.address}.reply", text)
-
-    def _messages(self, target: Target, arguments: Arguments) -> None:
-        number = whole(target.address, arguments[0]) if arguments and arguments[0] is not None else 0
-        self._later(self._tell_messages, target, number)
-
-    def _tell_messages(self, target: Target, number: int) -> None:
-        self._send(f"{target.address}.reply", json.dumps(self._mapping.messages(number)))
-
-    def _trace(self, target: Target, arguments: Arguments) -> None:
-        count = whole(target.address, arguments[0]) if arguments and arguments[0] is not None else TRACE_DEFAULT
-        if not 1 <= count <= TRACE_LIMIT:
-            raise OscError(400, "bad_args", target.address, f"the number of changes is 1 to {TRACE_LIMIT}")
-        self._later(self._tell_trace, target, count)
-
-    def _tell_trace(self, target: Target, count: int) -> None:
-        changes = self._control.trace(count)
-        while len(text := json.dumps(changes)) > JSON_LIMIT:
-            changes = changes[-(len(changes) // 2) :] if len(changes) > 1 else []
-        self._send(f"{target.address}.reply", text)
-
-    def _sync(self, target: Target, arguments: Arguments) -> None:
-        if not arguments or arguments[0] is None or arguments[0] is IMPULSE:
-            raise OscError(400, "bad_args", target.address, "a whole number (i) is wanted, to be sent back")
-        self._later(self._send, "/demond/synced", _fitting(target, whole(target.address, arguments[0])))
 
 
 _TAKE: dict[Verb, Callable[[Batch, Target, Arguments], None]] = {
@@ -366,15 +338,19 @@ _TAKE: dict[Verb, Callable[[Batch, Target, Arguments], None]] = {
     Verb.KNOB_DELTA: Batch._delta,
     Verb.KNOB_RESET: Batch._reset,
     Verb.SETTING: Batch._setting,
-    Verb.LIST_LORAS: Batch._list_loras,
-    Verb.LIST_KNOBS: Batch._list,
-    Verb.BUILT_IN: Batch._built_in,
-    Verb.STATUS: Batch._status,
-    Verb.TRACE: Batch._trace,
-    Verb.MESSAGES: Batch._messages,
     Verb.RELOAD: Batch._reload,
-    Verb.SYNC: Batch._sync,
 }
+
+
+def _id(target: Target, arguments: Arguments) -> Arguments:
+    """What the answers to the messages after this one end with."""
+    if not arguments or arguments[0] is None:
+        return ()
+    if isinstance(arguments[0], str) and len(arguments[0]) > ID_LIMIT:
+        raise OscError(
+            400, "bad_args", target.address, f"an id is a number or a text of {ID_LIMIT} characters at most"
+        )
+    return (arguments[0] if isinstance(arguments[0], str) else whole64(target.address, arguments[0]),)
 
 
 def _knob_value(target: Target, knob: Knob, arguments: tuple[Argument, ...]) -> float:
@@ -394,9 +370,3 @@ def _one_number(target: Target, arguments: tuple[Argument, ...]) -> float:
 
 def _same(a: float, b: float) -> bool:
     return math.isclose(a, b, rel_tol=_FLOAT32, abs_tol=1e-9)
-
-
-def _fitting(target: Target, value: int) -> int:
-    if not -(2**63) <= value < 2**63:
-        raise OscError(400, "bad_args", target.address, "the number is beyond 64 bits")
-    return value

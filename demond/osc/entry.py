@@ -34,6 +34,8 @@ class Verb(Enum):
     PING = "ping"
     RELOAD = "reload"
     SYNC = "sync"
+    ID = "id"
+    """Taken by the batch itself, since it is about the messages beside it."""
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"
     DUMP = "dump"

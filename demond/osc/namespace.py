@@ -17,7 +17,7 @@ from demond.osc.codec import Argument, Impulse, OscError
 from demond.osc.entry import Entry, Use, Verb
 from demond.osc.pattern import AddressTree, PatternError
 from demond.osc.table import TABLE
-from demond.session import SLOTS
+from demond.setting import SLOTS
 
 FIELDS = ("lyrics", "language", "bpm", "key", "time_signature")
 """What a prompt has besides its text."""

@@ -8,7 +8,7 @@ thousand times between two packets costs a thousand marks and one message, and a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from demond.osc._clients import SUBSCRIBER_LIMIT, Client, Subscription
@@ -29,6 +29,8 @@ CHUNK = 48
 """Values of a dump that are read and sent in one step."""
 MUTE_SECONDS = (1.0, 30.0)
 """How long a client is sent nothing after nobody listened on its port: at first, and at most."""
+FINGER_SECONDS = 30.0
+"""A finger of a client that sends nothing for so long is taken for lifted: the message that said so was lost."""
 _LINES_AT_ONCE = 50
 _CACHE_LIMIT = 4_096
 
@@ -42,6 +44,8 @@ class Publisher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._subscribers: dict[Client, Subscription] = {}
         self._encoded: dict[tuple[str, bool, bool, bool], tuple[tuple[Argument, ...], bytes]] = {}
+        self.finger: Callable[[Client, str, bool], None] = lambda client, knob, down: None
+        """Called when a client's finger is put on a knob, or lifted."""
         self._setter: Client | None = None
         self._set: Collection[str] = ()
 
@@ -181,11 +185,10 @@ class Publisher:
             return
         if held:
             client.holds.add(knob)
-            self._values.held[knob] += 1
             self.expect(client)
+            self._expect_release(client)
         else:
             client.holds.remove(knob)
-            self._values.held[knob] -= 1
         subscription = client.subscription
         if subscription is not None:
             for target in KEYS[f"knob/{knob}"]:
@@ -195,7 +198,24 @@ class Publisher:
                     subscription.dirty[target.address] = target
             self._arm(client, subscription)
         with self.by(client, (f"/demond/knob/{knob}/touch",)):
-            self.told((f"knob/{knob}/touch",))
+            self.finger(client, knob, held)
+
+    def _expect_release(self, client: Client) -> None:
+        """Lifts the client's fingers when nothing was heard of it for :data:`FINGER_SECONDS`."""
+        if client.lifting is not None:
+            return
+        loop = self._running()
+
+        def look() -> None:
+            client.lifting = None
+            left = client.last_seen + FINGER_SECONDS - loop.time()
+            if left > 0 and client.holds:
+                client.lifting = loop.call_later(left, look)
+                return
+            for knob in tuple(client.holds):
+                self.hold(client, knob, False)
+
+        client.lifting = loop.call_later(FINGER_SECONDS, look)
 
     @staticmethod
     def _wants(subscription: Subscription, target: Target) -> bool:

@@ -31,6 +31,7 @@ from demond.osc.log_tail import LogTail
 from demond.osc.namespace import Target, targets_matching
 from demond.osc.pattern import AddressTree
 from demond.osc.publisher import Publisher
+from demond.osc.questions import Questions
 from demond.osc.schedule import MESSAGE_LIMIT, SECONDS_AHEAD, Schedule, When
 from demond.osc.stage import StageDesk
 from demond.osc.tcp import CONNECTION_LIMIT, TcpConnection, listen
@@ -63,13 +64,16 @@ class OscServer:
         self.log_tail = LogTail(lambda: self.publisher.told(("log/line",)))
         self.values = Values(control, mapping, self.log_tail)
         self.publisher = Publisher(self.values)
+        self.publisher.finger = self._finger
         self.clients = Clients(self._forgotten)
         self.turns = Turns()
         desk = Desk(self)
         stage = StageDesk(self, control.stage)
+        questions = Questions(self)
         lines, learn = LinesDesk(self, mapping), LearnDesk(self, mapping.lessons)
         self.own: Own = {
             **desk.verbs,
+            **questions.verbs,
             Verb.STAGE: stage.take,
             Verb.LINES: lines.take,
             Verb.LEARN: learn.take,
@@ -242,6 +246,9 @@ class OscServer:
         if isinstance(client.link, UdpLink):
             client.link = client.link.at_port(port)
 
+    def _finger(self, client: Client, knob: str, down: bool) -> None:
+        self.mapping.finger(knob, Origin("osc", client.name, time.monotonic_ns()), down)
+
     def _forgotten(self, client: Client) -> None:
         self.turns.forget(client)
         self.publisher.forget(client)
@@ -352,11 +359,16 @@ class OscServer:
         """Sends a client the value of `target`."""
         client.link.send(self.publisher.message(client, target))
 
-    def refuse(self, client: Client, error: OscError | Callable[[], OscError]) -> None:
-        """Tells the client, unless it has been told enough in this second; then the rest is counted for it."""
+    def refuse(
+        self, client: Client, error: OscError | Callable[[], OscError], asked_as: tuple[Argument, ...] = ()
+    ) -> None:
+        """Tells the client, and by which id the message went, if it had one.
+
+        A client that has been told enough in this second is told after it how many more there were.
+        """
         now = self.now()
         if client.may_send_error(now):
-            self._send_error(client, error if isinstance(error, OscError) else error())
+            self._send_error(client, error if isinstance(error, OscError) else error(), asked_as)
         elif client.summary is None:
             wait = client.window_start + 1.0 - now
             client.summary = asyncio.get_running_loop().call_later(wait, self._sum_up, client)
@@ -367,9 +379,11 @@ class OscServer:
         words = f"{count} more messages were refused in the last second"
         self._send_error(client, OscError(429, "rate_limited", "", words))
 
-    def _send_error(self, client: Client, error: OscError) -> None:
+    def _send_error(self, client: Client, error: OscError, asked_as: tuple[Argument, ...] = ()) -> None:
         # An address from a packet may be as long as the packet.
-        self.send(client, "/demond/error", error.code, error.slug, error.address[:256], error.message[:1_024])
+        self.send(
+            client, "/demond/error", error.code, error.slug, error.address[:256], error.message[:1_024], *asked_as
+        )
 
 
 def _name(host: str, port: int) -> str:

@@ -1,6 +1,6 @@
 """The addresses of settings (prompts, curves, clips, LoRAs, ...): what they take, and what they answer when asked.
 
-Called by `demond.osc.batch`. Nothing here changes anything: arguments become a `demond.session.Setting`, which the
+Called by `demond.osc.batch`. Nothing here changes anything: arguments become a `demond.setting.Setting`, which the
 daemon then asks the engine for, and what the session holds becomes arguments.
 """
 
@@ -16,12 +16,12 @@ from demond.built_in import UnknownNameError, prompt_name, prompt_text
 from demond.knobs import KnobValueError
 from demond.osc.codec import Argument, OscError
 from demond.osc.namespace import NAMED, Target, number, whole
-from demond.session import (
+from demond.session import Session
+from demond.setting import (
     AUTO,
     CURVE_LIMIT,
     TEXT_LIMIT,
     Prompt,
-    Session,
     SetCheckpoint,
     SetContext,
     SetCurve,

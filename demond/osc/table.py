@@ -11,7 +11,7 @@ from demond.osc.access import Role
 from demond.osc.entry import NUMBER, SLOW, TRIGGER, Entry, Reply, Use, Verb
 from demond.osc.mapping_table import LEARNED, MAPPING
 from demond.osc.stage_table import STAGE
-from demond.session import DEPTH_LIMIT, STEPS_LIMIT
+from demond.setting import DEPTH_LIMIT, STEPS_LIMIT
 
 TABLE: tuple[Entry, ...] = (
     Entry(
@@ -40,8 +40,8 @@ TABLE: tuple[Entry, ...] = (
         "/demond/knob/{knob}/touch",
         Verb.KNOB_TOUCH,
         "1 or T when a hand takes the control, 0 or F when it lets go; none asks",
-        "Holds back what would move the control in the hand; the client is told the value when it lets go",
-        "the same address, to other clients: whether anybody holds it",
+        "The finger has the knob until it is lifted; the client is told what it has then",
+        "the same address, to other clients: whether a finger lies on any control of it",
     ),
     Entry(
         "/demond/knob/{knob}/reset",
@@ -320,6 +320,14 @@ TABLE: tuple[Entry, ...] = (
         "/demond/synced with the same number",
         use=Use.QUESTION,
     ),
+    Entry(
+        "/demond/id",
+        Verb.ID,
+        "i, or s of 64 characters at most, of the client's choice; none means none",
+        "Names the messages that come after it in the same bundle",
+        "none; each /demond/error and /demond/reply to those messages ends with it",
+        use=Use.QUESTION,
+    ),
     *STAGE,
     *MAPPING,
 )
@@ -327,12 +335,14 @@ TABLE: tuple[Entry, ...] = (
 REPLIES: tuple[Reply, ...] = (
     Reply(
         "/demond/error",
-        "i code, s slug, s address, s message",
+        "i code, s slug, s address, s message, and the id if the message had one",
         "A message was refused; the codes are HTTP's. At most 10 a second per client, then one that counts the rest",
     ),
     Reply("/demond/update", "i 1 before the values of a dump, 0 after them", "Brackets a dump"),
     Reply(
-        "/demond/reply", "s address, s status (ok or error), s JSON text with `message`", "How a slow request ended"
+        "/demond/reply",
+        "s address, s status (ok or error), s JSON text with `message`, and the id if the request had one",
+        "How a slow request ended",
     ),
     *LEARNED,
 )

@@ -64,6 +64,8 @@ class Turns:
 
     def _turn(self) -> None:
         self._next = None
+        if not self._waiting:  # whoever waited is gone
+            return
         owner, works = next(iter(self._waiting.items()))
         self._waiting.move_to_end(owner)
         deadline = time.perf_counter() + SLICE_SECONDS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -18,26 +17,27 @@ from demond.osc.pattern import AddressTree, is_pattern
 Arguments = tuple[Argument, ...]
 
 
-class Pickups(Protocol):
-    """Whoever knows which controls wait to pick a knob up."""
+class Hands(Protocol):
+    """Whoever knows what hands do to knobs."""
 
     def pickup(self, knob: str) -> int:
         """Which way a waiting control has to be turned: -1 down, 1 up; 0 when none waits."""
 
+    def held(self, knob: str) -> bool:
+        """Whether a finger lies on any control of `knob`."""
+
 
 class Values:
-    """Reads what is to be shown; it keeps nothing but which knobs are in somebody's hand."""
+    """Reads what is to be shown; it keeps nothing."""
 
-    def __init__(self, control: Control, pickups: Pickups, log_tail: LogTail) -> None:
+    def __init__(self, control: Control, hands: Hands, log_tail: LogTail) -> None:
         """The owners of what is shown."""
-        self._control, self._pickups, self.log_tail = control, pickups, log_tail
-        self.held: Counter[str] = Counter()
-        """How many clients hold each knob."""
+        self._control, self._hands, self.log_tail = control, hands, log_tail
         self.readers: dict[Verb, Callable[[Target], Arguments]] = {
             Verb.KNOB: self._knob,
             Verb.KNOB_NORM: self._norm,
-            Verb.KNOB_TOUCH: lambda target: (int(self.held[target.the_knob.name] > 0),),
-            Verb.KNOB_PICKUP: lambda target: (self._pickups.pickup(target.the_knob.name),),
+            Verb.KNOB_TOUCH: lambda target: (int(self._hands.held(target.the_knob.name)),),
+            Verb.KNOB_PICKUP: lambda target: (self._hands.pickup(target.the_knob.name),),
             Verb.KNOB_TEXT: self._text,
             Verb.SETTING: lambda target: settings.told(target, self._control.session),
             Verb.LOG_LEVEL: lambda _: (self.log_tail.chosen_level,),

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from demond.control import Outcome, RefusedError
-from demond.session import Session, Setting
+from demond.session import Session
+from demond.setting import Setting
 
 WAITING_LIMIT = 64
 """Answers that may be waited for."""

@@ -27,7 +27,8 @@ from demond.messages import (
 from demond.parts import Surroundings
 from demond.parts._requests import Requests
 from demond.paths import cache_dir, engines_dir, paces_file
-from demond.session import Session, Setting
+from demond.session import Session
+from demond.setting import Setting
 from demond.supervisor import Child, Plan
 
 log = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from demond.engine_session import open_session
 from demond.knob_table import KnobState
 from demond.knobs import KNOBS, Kind, knob
 from demond.paths import cache_dir, engines_dir
-from demond.session import LONGEST_SECONDS, Prompt
+from demond.setting import LONGEST_SECONDS, Prompt
 
 RATE = 48_000
 FORMATS = {".wav": ("WAV", "PCM_24"), ".flac": ("FLAC", "PCM_24"), ".ogg": ("OGG", "VORBIS")}

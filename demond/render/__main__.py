@@ -15,7 +15,7 @@ from demond.config import Engine
 from demond.engine_session import REFUSALS
 from demond.knobs import KnobValueError, UnknownKnobError, knob, read_number
 from demond.messages import Backend
-from demond.session import DEPTH, Prompt
+from demond.setting import DEPTH, Prompt
 from demond.strict_yaml import YamlError, validate
 
 INSIDE = "inside"

@@ -2,7 +2,7 @@
 
 The rule: the last touch wins. A hand, an OSC client or a scene takes a knob from whatever moved it before. What moves
 knobs by itself (LFOs, gestures) keeps off a knob for :data:`HOLD_SECONDS` after the last such touch, and then goes on
-from where the knob was left.
+from where the knob was left. A finger that lies on a control is such a touch until it is lifted.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ class Arbiter:
             return False
         self._sources[name] = source
         return True
+
+    def rest(self, name: str, now_ns: int) -> None:
+        """Whoever had the knob lets go of it only now."""
+        self._touched_ns[name] = now_ns
 
     def source(self, name: str) -> str:
         """Who set the knob last: `midi nk2/fader1`, `osc 127.0.0.1:53211`, `scene drop`; empty for nobody yet."""

@@ -17,9 +17,9 @@ Value = Callable[[str], float]
 class Modulators:
     """What moves knobs by itself, and what is being recorded to do so."""
 
-    def __init__(self, transport: Transport, arbiter: Arbiter, value: Value) -> None:
-        """Nothing does. `value` tells what a knob has now."""
-        self._transport, self._arbiter, self._value = transport, arbiter, value
+    def __init__(self, transport: Transport, arbiter: Arbiter, value: Value, held: Callable[[str], bool]) -> None:
+        """Nothing does. `value` tells what a knob has now, `held` whether a finger lies upon it."""
+        self._transport, self._arbiter, self._value, self._held = transport, arbiter, value, held
         self._at_work: dict[str, Modulator] = {}
         self._recordings: dict[str, Recording] = {}
 
@@ -79,7 +79,7 @@ class Modulators:
         found: dict[str, dict[str, float]] = {}
         seconds, beat = now_ns / 1e9, self._transport.beat_at(now_ns)
         for name, modulator in self._at_work.items():
-            if now_ns >= self._arbiter.held_until_ns(name):
+            if now_ns >= self._arbiter.held_until_ns(name) and not self._held(name):
                 value = modulator.value(seconds, beat, self._value(name))
                 found.setdefault(modulator.kind, {})[name] = value
         return found, ended

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from demond.scenes.morph import Morph, shaped
 from demond.scenes.scene import Scene, Span
-from demond.session import Setting
+from demond.setting import Setting
 
 STEP_SECONDS = 0.01
 """Knobs that move by themselves are set this often."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from demond.knobs import CURVES, Form, Knob
-from demond.session import SLOTS, Session, SetCurve, SetPrompt, SetSteps, Setting
+from demond.session import Session
+from demond.setting import SLOTS, SetCurve, SetPrompt, SetSteps, Setting
 
 RESERVED = frozenset(
     {"current", "index", "morph", "list", "store", "remove", "undo", "quantize", "next", "previous", "recall"}

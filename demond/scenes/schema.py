@@ -26,7 +26,7 @@ from demond.scenes.scene import (
     read_span,
     told_grid,
 )
-from demond.session import (
+from demond.setting import (
     CURVE_LIMIT,
     LONGEST_SECONDS,
     STEPS_LIMIT,

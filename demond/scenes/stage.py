@@ -7,7 +7,6 @@ tick of the engine sees all of them or none.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -20,21 +19,14 @@ from demond.scenes.jack_lead import JackLead
 from demond.scenes.library import Library
 from demond.scenes.modulate import Lfo
 from demond.scenes.modulators import Modulators
+from demond.scenes.requests import Done, Requests, nobody
 from demond.scenes.running import STEP_SECONDS, Back, Running, Waiting
 from demond.scenes.scene import Scene, Span, setting_of, told_grid
 from demond.scenes.transport import Sync, Transport
-from demond.session import Setting
-
-log = logging.getLogger(__name__)
 
 STEP_NS = round(STEP_SECONDS * 1e9)
 JUMP_BEATS = 0.5
 """A beat that moves by more was put elsewhere, and what waits for a beat there waits for the next one of its grid."""
-Done = Callable[[Outcome], None]
-
-
-def _nobody(outcome: Outcome) -> None:
-    """For recalls of which nobody wants to hear."""
 
 
 class Stage:
@@ -51,7 +43,7 @@ class Stage:
         self._control, self._clock, self._latency, self._held = control, clock, latency, held
         self.transport = Transport(clock())
         self.arbiter = Arbiter()
-        self.modulators = Modulators(self.transport, self.arbiter, control.value)
+        self.modulators = Modulators(self.transport, self.arbiter, control.value, held)
         self.follow_jack: Callable[[bool], None] = lambda on: None
         """Called with whether to tell :meth:`jack_transport` where JACK's transport is."""
         self.jack_lead = JackLead(self.transport, clock)
@@ -62,14 +54,12 @@ class Stage:
         """The scene that was recalled last; empty for none."""
         self.grid: Span | None = None
         """The grid of scenes that say none of their own."""
-        self.problem = ""
-        """Why a part of the last recall was refused; empty when nothing was."""
+        self._requests = Requests(control)
         self.library = Library(control)
         self._file_lfos: dict[str, Lfo] = {}
         self._running: Running | None = None
         self._back: Back | None = None
         self._waiting: Waiting | None = None
-        self._asked: dict[str, tuple[Setting, Setting]] = {}
         self._stepped_ns: int | None = None
         self._beat_told = math.floor(self.transport.beat_at(clock()))
         self._bpm_told = 0.0
@@ -87,7 +77,7 @@ class Stage:
 
     # -- recall -------------------------------------------------------------------------------------------------
 
-    def recall(self, name: str, seconds: float | None = None, done: Done = _nobody, grid: Span | None = None) -> None:
+    def recall(self, name: str, seconds: float | None = None, done: Done = nobody, grid: Span | None = None) -> None:
         """Recalls a scene, on `grid` or its own, in its time or in `seconds`. `done` is told once it plays or waits.
 
         Raises :class:`RefusedError`, and nothing has changed then.
@@ -125,12 +115,12 @@ class Stage:
         else:
             self._set("scene", scene.name, self._running.values())
         if at_once:
-            self._request(scene.settings, done)
+            self._requests.make(self.current, scene.settings, done)
         else:
             done(Outcome(True, ""))
         self._tell("scene/current", "scene/index", "scene/morph", "scene/morph/pause")
 
-    def undo(self, done: Done = _nobody) -> None:
+    def undo(self, done: Done = nobody) -> None:
         """Brings back, at once, what the last recall changed and nobody has touched since; and again, redoes it.
 
         Raises :class:`RefusedError` if nothing was recalled.
@@ -145,7 +135,7 @@ class Stage:
         self._back = Back(self.current, present, settings)
         self._running, self.current = None, back.name
         self._set("scene", "undo", back.values)
-        self._request(back.settings, done)
+        self._requests.make(self.current, back.settings, done)
         self._tell("scene/current", "scene/index", "scene/morph", "scene/morph/pause")
         self.wake()
 
@@ -153,38 +143,6 @@ class Stage:
         if self._waiting is not None:
             self._waiting = None
             self._tell("scene/next")
-
-    def _request(self, settings: tuple[Setting, ...], done: Done) -> None:
-        """Asks for those that do not hold yet; `done` is called when all are answered."""
-        self.problem = ""
-        wanted = [setting for setting in settings if not self._holds(setting)]
-        left = len(wanted)
-        if not wanted:
-            done(Outcome(True, ""))
-        refused: list[str] = []
-
-        def answered(outcome: Outcome) -> None:
-            nonlocal left
-            left -= 1
-            if not outcome.ok:
-                refused.append(outcome.message)
-                log.warning("of the scene %s: %s", self.current, outcome.message)
-            if left == 0:
-                self.problem = "; ".join(refused)
-                done(Outcome(not refused, self.problem))
-
-        for setting in wanted:
-            try:
-                self._control.change(setting, answered)
-            except RefusedError as error:
-                answered(Outcome(False, f"{setting.key}: {error}"))
-            else:
-                self._asked[setting.key] = (setting, setting_of(self._control.session, setting.key))
-
-    def _holds(self, setting: Setting) -> bool:
-        """Whether it is what was asked for last; a path that was looked up is the one that was given."""
-        present = setting_of(self._control.session, setting.key)
-        return present == setting or self._asked.get(setting.key) == (setting, present)
 
     # -- morph --------------------------------------------------------------------------------------------------
 
@@ -262,6 +220,13 @@ class Stage:
         if origin.kind not in BY_ITSELF:
             self.modulators.moved(changes, now)
         self._control.feed.tell(news)
+
+    def finger(self, name: str, origin: Origin, down: bool) -> None:
+        """A finger was put upon a knob, which is a touch though nothing moves, or lifted from it."""
+        if down:
+            self.touched({name: self._control.value(name)}, origin)
+        else:
+            self.arbiter.rest(name, self._clock())
 
     # -- the beat -----------------------------------------------------------------------------------------------
 
@@ -341,7 +306,7 @@ class Stage:
         now = self._clock()
         waiting = self._waiting
         if waiting is not None and self._due_ns(waiting) <= now:
-            self._begin(waiting.scene, waiting.span, _nobody)
+            self._begin(waiting.scene, waiting.span, nobody)
         if self._moves and (self._stepped_ns is None or now >= self._stepped_ns + STEP_NS):
             self._step()
         self.jack_lead.beat_changed()
@@ -365,7 +330,8 @@ class Stage:
             running.step(seconds, self.transport.bpm)
             self._set("scene", running.scene.name, running.values())
             if running.switched != switched and (running.by_fader or running.scene.discrete != "at_start"):
-                self._request(running.scene.settings if running.switched else running.before, _nobody)
+                wanted = running.scene.settings if running.switched else running.before
+                self._requests.make(self.current, wanted, nobody)
             self._tell("scene/morph")
         moved, ended = self.modulators.step(now)
         for kind, changes in moved.items():
@@ -392,7 +358,7 @@ class Stage:
             "morph": round(self.position, 4),
             "paused": self.paused,
             "scenes": len(self.library.scenes),
-            "problem": self.problem,
+            "problem": self._requests.problem,
             "bpm": round(self.transport.bpm, 2),
             "beat": round(self.transport.beat_at(now), 2),
             "playing": self.transport.playing,

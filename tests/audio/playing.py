@@ -19,6 +19,9 @@ from demond.audio.loop import SharedLoop
 from demond.messages import AnyMessage, Channel, ChannelClosedError, JackState, Shutdown
 from tests.jack import wait_for
 
+PORTS = ["demond:out_1", "demond:out_2"]
+BUSY = 0.5
+"""The process ends in 0.2 s; a busy machine may take longer to schedule that, and to tell us."""
 SCALE = np.float32(2.0**-24)
 
 
@@ -26,6 +29,13 @@ def ramp(frames: int, first: int = 0) -> NDArray[np.float32]:
     """Frame k holds (k, -k) in steps of 2^-24, exact in float32: whoever hears a frame knows which it was."""
     steps = np.arange(first, first + frames, dtype=np.float32) * SCALE
     return np.stack([steps, -steps], axis=1)
+
+
+def tone(frames: int, rate: int = 48000) -> NDArray[np.float32]:
+    """A tone that fits the loop a whole number of times, so that the seam is silent."""
+    turns = round(330 * frames / rate)
+    wave = 0.5 * np.sin(2 * np.pi * turns * np.arange(frames) / frames)
+    return np.stack([wave, wave], axis=1).astype(np.float32)
 
 
 def frame_numbers(audio: NDArray[np.float32]) -> NDArray[np.int64]:

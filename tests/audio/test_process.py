@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import jack
 import numpy as np
@@ -20,21 +19,11 @@ from demond import jack_server
 from demond.audio.loop import SharedLoop
 from demond.audio.process import _Wiring
 from demond.messages import Channel, Fatal
-from tests.audio.playing import audio_process, frame_numbers, ramp, shared_loop
+from tests.audio.playing import BUSY, PORTS, audio_process, frame_numbers, ramp, shared_loop, tone
 from tests.jack import running_jackd, set_period, unused_name, wait_for
 from tests.listening import Capture, clicks, longest_silence
 
-PORTS = ["demond:out_1", "demond:out_2"]
-BUSY = 0.5
-"""The process ends in 0.2 s; a busy machine may take longer to schedule that, and to tell us."""
 SYSTEM = "system:playback_1 and system:playback_2"
-
-
-def tone(frames: int, rate: int = 48000) -> np.ndarray:
-    """A tone that fits the loop a whole number of times, so that the seam is silent."""
-    turns = round(330 * frames / rate)
-    wave = 0.5 * np.sin(2 * np.pi * turns * np.arange(frames) / frames)
-    return np.stack([wave, wave], axis=1).astype(np.float32)
 
 
 def steps(audio: np.ndarray, frames: int) -> set[int]:
@@ -169,75 +158,6 @@ def test_gain_mute_and_stop_do_not_click() -> None:
         assert np.abs(heard).max() > 0.45
         assert clicks(heard, 48000) == []
         assert not heard[-20:].any(), "the process ended before its fade was over"
-
-
-def test_it_ends_within_200_ms() -> None:
-    took = []
-    with running_jackd() as server, shared_loop() as loop:
-        loop.replace(48000, tone(48_000))
-        for _ in range(5):
-            with audio_process(loop, server.name or "", "auto") as audio:
-                audio.wait_until_heard()
-                took.append(audio.end())
-                assert audio.process.returncode == 0
-    assert np.median(took) < 0.2, took
-
-
-@pytest.mark.parametrize("how", ["end of the channel", "SIGTERM"])
-def test_it_ends_with_a_fade_when_the_daemon_is_gone(how: str) -> None:
-    with (
-        running_jackd() as server,
-        shared_loop() as loop,
-        audio_process(loop, server.name or "", "auto") as audio,
-    ):
-        loop.replace(48000, tone(48_000))
-        audio.wait_until_heard()
-        with Capture(PORTS, 5, server.name) as capture:
-            start = time.monotonic()
-            if how == "SIGTERM":
-                audio.process.terminate()
-            else:
-                audio.channel.close()
-            assert audio.process.wait(2) == 0
-            took = time.monotonic() - start
-            capture.stop()
-            assert clicks(capture.audio, 48000) == []
-        assert took < BUSY
-
-
-def test_ctrl_c_is_left_to_the_daemon() -> None:
-    with (
-        running_jackd() as server,
-        shared_loop() as loop,
-        audio_process(loop, server.name or "") as audio,
-    ):
-        audio.wait_until("connected")
-        audio.process.send_signal(signal.SIGINT)
-        cycles = loop.audio().cycles
-        wait_for(lambda: loop.audio().cycles > cycles + 100, 3, "cycles go on")
-        assert audio.process.poll() is None
-
-
-def test_it_dies_with_a_daemon_that_was_killed() -> None:
-    """The daemon here keeps its end of the channel in a second process, so only the death signal can tell."""
-    code = (
-        "import socket, subprocess, sys, time; a, b = socket.socketpair()\n"
-        "p = subprocess.Popen([sys.executable, '-m', 'demond.audio.process', '--fd', str(b.fileno()), '--loop',"
-        " sys.argv[1], '--server', 'demond-nobody'], pass_fds=[b.fileno()])\n"
-        "keep = subprocess.Popen(['sleep', '20'], pass_fds=[a.fileno()])\n"
-        "a.recv(10); print(p.pid, keep.pid, flush=True); time.sleep(20)"
-    )
-    with shared_loop() as loop:
-        daemon = subprocess.Popen([sys.executable, "-c", code, loop.name], stdout=subprocess.PIPE, text=True)
-        with daemon:
-            assert daemon.stdout is not None
-            audio, keeper = (int(word) for word in daemon.stdout.readline().split())
-            assert Path(f"/proc/{audio}/comm").read_text() == "demond-audio\n"
-            daemon.kill()
-        try:
-            wait_for(lambda: not Path(f"/proc/{audio}/cmdline").exists(), 2, "the audio process is gone")
-        finally:
-            os.kill(keeper, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("ending", ["kill", "stop"])

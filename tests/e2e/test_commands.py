@@ -119,7 +119,10 @@ def test_two_daemons_on_one_port_are_one_too_many(jackd: DummyServer, tmp_path: 
     ("arguments", "words"),
     [
         (("run", "--depth", "99"), "8"),
-        (("run", "--source", "nothing.wav"), "nothing.wav"),
+        (("run", "--source", "nothing.wav"), "nothing.wav; `demond source --list`"),
+        (("run", "--source", "lofi-57"), "did you mean 'lofi-75'?"),
+        (("run", "--source", "/dev/null"), "cannot be read as audio"),
+        (("run", "--checkpoint", "/nowhere"), "there is no folder /nowhere"),
         (("run", "--config", "nothing.yaml"), "nothing.yaml"),
         (("run", "--device", "toaster"), "toaster"),
         (("render", "--seconds", "1", "--out", "x.mp3"), ".flac"),

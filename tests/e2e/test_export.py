@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from demond.knobs import INDEX, KNOBS, Form, Knob
+from demond.knobs import INDEX, KNOBS, Form
+from tests.e2e.exporting import Running, demond, other_value
 from tests.e2e.instrument import Instrument
 from tests.export import open_stage_control_app, touchosc_app
 from tests.export.jsfx import Effect
@@ -32,43 +31,6 @@ scenes:
 """
 
 
-class Running:
-    """The daemon that all tests here share, and the folder of what they export."""
-
-    def __init__(self, instrument: Instrument, folder: Path, server: str, clip: Path) -> None:
-        self.instrument, self.folder, self.server, self.clip = instrument, folder, server, clip
-
-    def export(self, program: str, *arguments: object) -> dict[str, Any]:
-        """What `demond export PROGRAM --json` says."""
-        done = demond("export", program, "--port", self.instrument.port, "--json", *arguments, cwd=self.folder)
-        assert done.returncode == 0, done.stderr
-        return dict(json.loads(done.stdout))
-
-    def told(self, address: str) -> object:
-        """The value of an address; a number as a float."""
-        replies = self.instrument.client.ask(address)
-        assert [reply.address for reply in replies] == [address], replies
-        value = replies[0].arguments[0]
-        # A seed beyond 31 bits is told as a text.
-        return float(str(value)) if isinstance(value, int) or address == "/demond/knob/seed" else value
-
-    def scenes(self) -> list[str]:
-        """The names of all scenes."""
-        [reply] = self.instrument.client.ask("/demond/scene/list")
-        return [row["name"] for row in json.loads(str(reply.arguments[0]))]
-
-    def until(self, address: str, value: object, apart: float = 1e-4) -> None:
-        """Waits for the value of an address; a number may be so far `apart`."""
-        if isinstance(value, float | int):
-            value = pytest.approx(value, rel=1e-7, abs=apart)
-        wait_for(lambda: self.told(address) == value, PATIENCE, f"{address} is {value}")
-
-
-def demond(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "demond.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=90, cwd=cwd)
-
-
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, four_seconds: Path) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("export")
@@ -78,11 +40,6 @@ def running(tmp_path_factory: pytest.TempPathFactory, four_seconds: Path) -> Ite
     with running_jackd() as server, Instrument(server.name or "", folder / "log", *options) as instrument:
         instrument.until_playing()
         yield Running(instrument, folder, server.name or "", four_seconds)
-
-
-def other_value(knob: Knob, share: float) -> float:
-    """A value of the knob at this share of its range."""
-    return knob.clamp(knob.minimum + share * (knob.maximum - knob.minimum))
 
 
 def test_what_was_written_is_said_and_nothing_is_written_over(running: Running, tmp_path: Path) -> None:

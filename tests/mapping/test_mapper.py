@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demond.control import Origin, RefusedError
@@ -251,6 +251,7 @@ def test_the_ready_mapping_plays_both_controllers_through_the_port_for_connectio
     assert control.values["prompt_blend"] == pytest.approx(2 / 127)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([PORT, "midi_in", "nanoKONTROL2:out"]), st.binary(max_size=4)), max_size=40)
 )

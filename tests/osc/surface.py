@@ -103,7 +103,7 @@ class Stage:
     """A server, its control, and any number of clients."""
 
     def __init__(self, settings: Osc, files: list[Path] | None = None) -> None:
-        self.control = MemoryControl()
+        self.control = MemoryControl(held=lambda name: self.mapping.held(name))
         self.mapping = MappingSource(files, self.control)
         assert self.mapping.load() is None
         self.mapping.hear_pickup(lambda name: self.control.feed.tell([f"knob/{name}/pickup"]))

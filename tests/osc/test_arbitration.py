@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
+
 from demond.mapping import PortIdentity
 from demond.mapping.touch import HOLD_NS
 from demond.osc.codec import Message, encode
-from tests.osc.surface import Stage, Surface, on_stage
+from tests.osc.surface import Stage, Surface, eventually, on_stage
 
 MINE = """demond: 1
 devices:
-  box: {match: {name: "box*"}, controls: {motor1: {cc: 0, kind: fader, follows: true}}}
+  box:
+    match: {name: "box*"}
+    controls:
+      motor1: {cc: 0, kind: fader, follows: true, touch: skin1}
+      skin1: {note: 104, kind: touch}
 maps:
   - {from: box/motor1, to: denoise}
   - {from: "osc:/1/fader1", to: denoise}
@@ -29,7 +36,17 @@ class Hand:
         stage.mapping.ports([PortIdentity("box:out")])
 
     def move(self, value: int) -> None:
-        self._stage.mapping.midi("box:out", [bytes((0xB0, 0, value))], time.monotonic_ns())
+        self._send(0xB0, 0, value)
+
+    def put(self) -> None:
+        """A finger upon its sensor."""
+        self._send(0x90, 104, 127)
+
+    def lift(self) -> None:
+        self._send(0x80, 104, 0)
+
+    def _send(self, *message: int) -> None:
+        self._stage.mapping.midi("box:out", [bytes(message)], time.monotonic_ns())
 
 
 def play(folder: Path, scene: Callable[[Stage, Surface, Surface], Awaitable[None]]) -> None:
@@ -142,5 +159,67 @@ def test_an_lfo_keeps_off_for_its_hold_time_and_a_scene_takes_the_knob(tmp_path:
         await daw.ask("/demond/knob/shift", 2.5)
         await daw.ask("/demond/scene/here")
         assert await other.next() == Message(source, ("scene here",))
+
+    play(tmp_path, scene)
+
+
+def test_a_finger_has_a_knob_however_still_it_is_until_it_is_lifted(tmp_path: Path) -> None:
+    async def scene(stage: Stage, tablet: Surface, daw: Surface) -> None:
+        hand = Hand(stage)
+        await tablet.ask(f"{DENOISE}/touch", 1)
+        await tablet.ask(DENOISE, 0.5)
+        rested = time.monotonic_ns()
+        while time.monotonic_ns() - rested < 2 * HOLD_NS:
+            assert await daw.ask(DENOISE, 0.1) == [Message(DENOISE, (0.5,))]
+            await asyncio.sleep(HOLD_NS / 2e9)
+        hand.move(10)
+        assert "a finger is on it" in str(stage.mapping.last)
+        assert await tablet.ask(DENOISE, 0.6) == []
+        assert stage.control.values["denoise"] == pytest.approx(0.6)
+        assert await tablet.ask(f"{DENOISE}/touch", 0) == []
+        await asyncio.sleep(HOLD_NS / 1e9)
+        assert await daw.ask(DENOISE, 0.1) == []
+        assert stage.control.values["denoise"] == pytest.approx(0.1)
+
+    play(tmp_path, scene)
+
+
+def test_of_two_fingers_the_last_has_the_knob_and_a_reset_moves_it_all_the_same(tmp_path: Path) -> None:
+    async def scene(stage: Stage, one: Surface, two: Surface) -> None:
+        await one.ask(f"{DENOISE}/touch", 1)
+        await two.ask(f"{DENOISE}/touch", 1)
+        await one.ask(DENOISE, 0.2)
+        await two.ask(DENOISE, 0.4)
+        assert stage.control.values["denoise"] == pytest.approx(0.4)
+        assert await one.ask(f"{DENOISE}/reset")
+        assert stage.control.values["denoise"] == pytest.approx(0.7)
+        await two.ask(f"{DENOISE}/touch", 0)
+        assert await two.ask(f"{DENOISE}/touch") == [Message(f"{DENOISE}/touch", (1,))]
+        await one.ask(DENOISE, 0.3)
+        assert stage.control.values["denoise"] == pytest.approx(0.3)
+
+    play(tmp_path, scene)
+
+
+def test_a_finger_on_a_motor_faders_sensor_has_its_knob_until_it_is_lifted_or_unplugged(tmp_path: Path) -> None:
+    async def scene(stage: Stage, daw: Surface, other: Surface) -> None:
+        hand = Hand(stage)
+        for leave in (hand.lift, lambda: stage.mapping.ports([])):
+            hand.put()
+            assert await other.ask(f"{DENOISE}/touch") == [Message(f"{DENOISE}/touch", (1,))]
+            assert stage.control.held("denoise")
+            assert await daw.ask(DENOISE, 0.1) == [Message(DENOISE, (pytest.approx(0.7),))]
+            leave()
+            assert await other.ask(f"{DENOISE}/touch") == [Message(f"{DENOISE}/touch", (0,))]
+            assert not stage.control.held("denoise")
+
+    play(tmp_path, scene)
+
+
+def test_a_reload_counts_every_touch_sensor_as_left(tmp_path: Path) -> None:
+    async def scene(stage: Stage, daw: Surface, other: Surface) -> None:
+        Hand(stage).put()
+        await daw.ask("/demond/map/reload")
+        await eventually(lambda: not stage.mapping.held("denoise"), "the touch sensor may mean another fader now")
 
     play(tmp_path, scene)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from demond.knobs import KNOBS
 from demond.osc.codec import Message, encode, encode_bundle, time_tag
 from demond.osc.namespace import TARGETS
 from demond.osc.schedule import MESSAGE_LIMIT
-from demond.osc.turns import WAITING_LIMIT
+from demond.osc.turns import SLICE_SECONDS, WAITING_LIMIT
 from tests.osc.surface import PATIENCE, Stage, Surface, eventually, on_stage, play
 
 
@@ -50,6 +51,47 @@ def test_a_bad_message_in_a_bundle_is_answered_and_the_rest_is_done() -> None:
         answers = await client.answers_to(encode_bundle(messages))
         assert sorted(answer.arguments[0] for answer in answers) == [400, 404]
         assert [changes for changes, _ in client.control.calls] == [{"denoise": 0.5, "shift": 2.0}]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("name", ["a fader's", 17, -(2**40)])
+def test_errors_and_replies_end_with_the_id_of_their_message(name: str | int) -> None:
+    async def scene(client: Surface) -> None:
+        bundle = [
+            encode("/nowhere", 1),
+            encode("/demond/id", name),
+            encode("/nowhere", 1),
+            encode("/demond/knob/denoise", math.nan),
+            encode("/demond/prompt/a/text", "refuse me"),
+            encode("/demond/prompt/a/text", "house"),
+            encode("/demond/scene/undo"),
+            encode("/demond/log/level", "loud"),
+            encode("/demond/knob/denoise"),
+            encode("/demond/id"),
+            encode("/demond/log/level", "loud"),
+        ]
+        answers = await client.answers_to(encode_bundle(bundle))
+        found = [(answer.address, len(answer.arguments), answer.arguments[-1]) for answer in answers]
+        error, reply = "/demond/error", "/demond/reply"
+        assert [(where, last if count == (5 if where == error else 4) else None) for where, count, last in found] == [
+            (error, None),
+            *[(error, name)] * 3,
+            (reply, name),
+            *[(error, name)] * 2,
+            ("/demond/knob/denoise", None),
+            (error, None),
+        ]
+
+    play(scene)
+
+
+def test_an_id_is_that_of_its_bundle_alone_and_a_bad_one_is_refused() -> None:
+    async def scene(client: Surface) -> None:
+        await client.answers_to(encode_bundle([encode("/demond/id", 1)]), encode("/demond/id", 2))
+        assert len(await client.error("/nowhere")) == 4
+        assert (await client.error("/demond/id", "x" * 65))[:2] == (400, "bad_args")
+        assert (await client.error("/demond/id", math.inf))[:2] == (400, "bad_args")
 
     play(scene)
 
@@ -166,3 +208,16 @@ def test_a_client_whose_packets_pile_up_is_told_so() -> None:
         assert "too many packets wait" in str(errors[0][3])
 
     play(scene)
+
+
+def test_a_client_that_is_gone_before_its_turn_costs_nobody_theirs(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene(stage: Stage) -> None:
+        turns, done = stage.server.turns, []
+        turns.add("gone", iter(lambda: time.sleep(2 * SLICE_SECONDS), 0))
+        turns.forget("gone")
+        await asyncio.sleep(0)  # the turn that it was promised
+        turns.add("there", (done.append(step) for step in range(3)))
+        await eventually(lambda: done == [0, 1, 2], "another has its turn")
+
+    on_stage(scene)
+    assert caplog.records == []

@@ -12,10 +12,13 @@ import pytest
 from demond.config import Osc, OscClient
 from demond.control import Origin
 from demond.knobs import KNOBS
-from demond.osc._clients import STRANGER_SECONDS, SUBSCRIBER_LIMIT
+from demond.osc import publisher
+from demond.osc._clients import STRANGER_SECONDS, SUBSCRIBER_LIMIT, Client
+from demond.osc.access import Role
 from demond.osc.codec import Message, encode, encode_bundle
 from demond.osc.publisher import PATTERNS_EACH
 from demond.osc.server import GREETINGS_PER_SECOND
+from demond.osc.udp import UdpLink
 from tests.osc.surface import PATIENCE, Stage, eventually, on_stage, stage
 
 DENOISE, NORM = "/demond/knob/denoise", "/demond/knob/shift/norm"
@@ -129,6 +132,28 @@ def test_a_held_knob_is_let_go_when_its_client_is_gone() -> None:
         assert await other.ask("/demond/knob/denoise/touch") == [Message("/demond/knob/denoise/touch", (1,))]
         await eventually(lambda: stage.server.publisher.count == 0, "the silent client is dropped")
         assert await other.ask("/demond/knob/denoise/touch") == [Message("/demond/knob/denoise/touch", (0,))]
+
+    on_stage(scene)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_finger_whose_release_was_lost_is_lifted_when_its_client_is_silent(
+    monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    monkeypatch.setattr(publisher, "FINGER_SECONDS", 0.8)
+
+    async def scene(stage: Stage) -> None:
+        client = stage.surface()
+        if named:  # a client of the settings is never forgotten
+            link = UdpLink(stage.server._udp, ("127.0.0.1", client.port))
+            permanent = Client("tablet", "127.0.0.1", link, Role.SET, permanent=True, has_chosen=True)
+            stage.server.clients.add_permanent(permanent, client.port)
+        await client.ask("/demond/knob/denoise/touch", 1)
+        await asyncio.sleep(0.4)
+        heard = time.monotonic()
+        await client.ask("/demond/ping")
+        await eventually(lambda: not stage.mapping.held("denoise"), "the finger is taken for lifted")
+        assert time.monotonic() - heard >= 0.8, "any message is a sign of life"
 
     on_stage(scene)
 

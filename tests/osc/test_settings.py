@@ -8,7 +8,7 @@ import pytest
 
 from demond.control import Outcome, RefusedError
 from demond.osc.codec import Argument, Message, encode, encode_bundle
-from demond.session import Prompt, SetCurve, SetLora, SetSource
+from demond.setting import Prompt, SetCurve, SetLora, SetSource
 from tests.osc.test_server import Surface, play
 
 

@@ -154,9 +154,9 @@ def test_a_subscriber_over_tcp_is_told_changes_and_forgotten_when_it_leaves() ->
             await client.ask(encode("/demond/knob/shift/touch", 1))
             stage.control.set_knobs({"denoise": 0.5}, Origin("midi", "x", 0))
             assert await client.next() == Message(DENOISE, (0.5,))
-            assert stage.server.values.held["shift"] == 1
+            assert stage.mapping.held("shift")
         await eventually(lambda: stage.server.publisher.count == 0, "the connection is gone")
-        assert stage.server.values.held["shift"] == 0
+        assert not stage.mapping.held("shift")
 
     on_stage(scene)
 

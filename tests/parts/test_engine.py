@@ -15,7 +15,8 @@ from demond.config import Engine
 from demond.control import Outcome
 from demond.parts import SharedNames, Surroundings
 from demond.parts.engine import EnginePart, Reports
-from demond.session import Prompt, Session, SetCurve, SetDepth, SetPrompt, SetStructure, SetTimbre, Setting
+from demond.session import Session
+from demond.setting import Prompt, SetCurve, SetDepth, SetPrompt, SetStructure, SetTimbre, Setting
 from demond.shm import unique_name
 
 ENGINE = Engine(prompt_a=Prompt(text="configured"), timbre=Path("/configured"))

@@ -6,7 +6,8 @@ import pytest
 
 from demond.control import Outcome, RefusedError
 from demond.parts._requests import WAITING_LIMIT, Requests
-from demond.session import Prompt, Session, SetCurve, SetDepth, SetPrompt, SetTimbre, Setting
+from demond.session import Session
+from demond.setting import Prompt, SetCurve, SetDepth, SetPrompt, SetTimbre, Setting
 
 OK, REFUSED = Outcome(True, ""), Outcome(False, "no")
 

@@ -15,7 +15,7 @@ from demond.mapping.loader import MappingError, load_mapping
 from demond.scenes.modulate import Lfo, RateUnit, Shape
 from demond.scenes.scene import Curve, Discrete, Scene, Span, Unit, read_span
 from demond.scenes.store import Store
-from demond.session import Prompt, SetCurve, SetPrompt, SetSource, SetSteps
+from demond.setting import Prompt, SetCurve, SetPrompt, SetSource, SetSteps
 from tests.memory_control import MemoryControl
 from tests.scenes.stand import Stand
 

@@ -13,8 +13,8 @@ from demond.knobs import KNOBS, Form, knob
 from demond.scenes.modulate import Lfo, RateUnit, Shape
 from demond.scenes.running import FADER_SECONDS, LATE_STEPS, STEP_SECONDS
 from demond.scenes.scene import NEVER_STORED, Curve, Discrete, Scene, Span, Unit
-from demond.session import Prompt, SetPrompt, SetSteps
-from tests.scenes.stand import Stand
+from demond.setting import Prompt, SetPrompt, SetSteps
+from tests.scenes.stand import HAND, Stand
 
 DECIMAL = [one.name for one in KNOBS if one.form is Form.FLOAT]
 TEN_SECONDS = Span(10)
@@ -107,6 +107,28 @@ def test_a_knob_under_a_hand_is_left_alone_from_the_start_and_in_between() -> No
     assert stand.value("feedback") == kept < 0.8
 
 
+def test_a_finger_takes_a_knob_from_a_morph_and_an_lfo_goes_on_a_second_after_it_is_lifted() -> None:
+    stand = Stand(drop(time=Span(1)))
+    stand.stage.recall("drop")
+    stand.stage.start_lfo("shift", Lfo(Shape.SINE, 2.0, RateUnit.HZ, 1.0))
+    stand.pass_time(0.5)
+    kept = {name: stand.value(name) for name in ("denoise", "shift")}
+    for name in kept:
+        stand.held.add(name)
+        stand.stage.finger(name, HAND, True)
+    stand.pass_time(5)
+    stand.stage.undo()
+    assert {name: stand.value(name) for name in kept} == kept
+    for name in kept:
+        stand.held.remove(name)
+        stand.stage.finger(name, HAND, False)
+    stand.pass_time(0.9)
+    assert stand.value("shift") == kept["shift"]
+    stand.pass_time(0.5)
+    assert stand.value("shift") != kept["shift"]
+    assert stand.value("denoise") == kept["denoise"]
+
+
 def test_skipped_and_safe_knobs_are_left_alone() -> None:
     stand = Stand(drop(skip=frozenset({"denoise"})), safe=["feedback"])
     stand.stage.recall("drop")
@@ -146,7 +168,7 @@ def test_what_is_refused_is_told_and_the_rest_of_the_scene_is_set() -> None:
     stand = Stand(Scene("there", {"denoise": 0.1}, (SetPrompt(slot="a", prompt=Prompt(text="refuse me")),)))
     stand.stage.recall("there", done=outcomes.append)
     assert outcomes == [Outcome(False, "prompt/a: the engine is still loading")]
-    assert stand.stage.problem == "prompt/a: the engine is still loading"
+    assert stand.stage.status()["problem"] == "prompt/a: the engine is still loading"
     assert stand.value("denoise") == 0.1
 
 

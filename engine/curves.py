@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.knobs import Knobs
+from engine.uploads import uploaded
 
 LONGEST = 65_536
 """The most values that a curve may be drawn with."""
@@ -89,7 +90,7 @@ class Curves:
         places = (np.arange(self.frames) + 0.5) / self.frames
         middles = (np.arange(len(values)) + 0.5) / len(values)
         curve = np.interp(places, middles, values, period=1.0).astype(np.float32)
-        return torch.from_numpy(curve)[:, None].to(self.device)
+        return uploaded(curve, self.device)[:, None]
 
 
 Amount = float | Tensor

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.geometry import CHANNELS
+from engine.uploads import uploaded
 
 
 @lru_cache(maxsize=128)
@@ -24,4 +25,4 @@ def noise(seed: int, frames: int, device: torch.device, draw: int = 0) -> Tensor
     """
     key, counter = np.array([seed, frames], dtype=np.uint64), np.array([0, 0, 0, draw], dtype=np.uint64)
     generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
-    return torch.from_numpy(generator.standard_normal((frames, CHANNELS), dtype=np.float32)).to(device)
+    return uploaded(generator.standard_normal((frames, CHANNELS), dtype=np.float32), device)

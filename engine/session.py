@@ -37,6 +37,7 @@ from engine.performance import Performance, Rehearsal, Step, rehearse
 from engine.playback import KEEP
 from engine.port import LoopPort
 from engine.rig import DEPTH_MOST, Builder, Rig, Setup, Silence
+from engine.stream import Result
 from engine.threads import settle
 from engine.vae import decode_window
 
@@ -196,6 +197,11 @@ class Session:
     def lead(self) -> Lead:
         """How far ahead is written, and what it is made of. Raises `RuntimeError` before :meth:`attach`."""
         return self._attached().playback.lead.read()
+
+    @property
+    def result(self) -> Result | None:
+        """The last latent that was finished, and its story. Raises `RuntimeError` before :meth:`attach`."""
+        return self._attached().result
 
     def set_curve(self, name: str, values: Sequence[float] | None) -> None:
         """Draws `values` over the loop in the place of the knob `name`, or hands it back to the knob for None.

@@ -22,12 +22,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.advance import Scene, advance, holds
+from engine.advance import advance
 from engine.backends import Backend
 from engine.curves import Curves
 from engine.guide import Guide
 from engine.knobs import Knobs
 from engine.noise import noise
+from engine.plan import Scene, kept
 from engine.renewal import WORTH, size
 from engine.rows import Rows
 from engine.schedule import Admission
@@ -234,21 +235,22 @@ class Ring:
 
     def _shared(self, settings: Settings) -> Scene:
         """What the slots share, kept for as long as neither they nor the settings change."""
-        windows, loop = self._windows, len(self._source)
+        windows = self._windows
         key: tuple[object, ...] = (settings, self._target)
         if windows.many:
             key += tuple((slot.id, slot.row) for slot in self._slots)
         if self._scene and len(key) == len(self._scene[0]) and all(map(_same, key, self._scene[0])):
             return self._scene[1]
-        if not windows.many:
-            scene = Scene(settings, self._source[None], self._target[None], None, loop)
-        else:
+        source, target = self._source[None], self._target[None]
+        frames: Tensor | None = None
+        if windows.many:
             firsts = [0] * self._rows.count
             for slot in self._slots:
                 firsts[slot.row] = slot.first
             frames = torch.stack([windows.at(first) for first in firsts])
-            held = holds(self._rows, self._slots)
-            scene = Scene(settings.over(frames), self._source[frames], self._target[frames], frames, loop, held)
+            source, target, settings = self._source[frames], self._target[frames], settings.over(frames)
+        held = kept(settings, source, self._rows, self._slots)
+        scene = Scene(settings, source, target, frames, len(self._source), held)
         self._scene = key, scene
         return scene
 

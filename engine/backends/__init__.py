@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from engine.plan import Plan, Scene
+    from engine.rows import Rows
 
 Name = Literal["auto", "eager", "graph", "graph-fp8", "tensorrt"]
 """What a user may ask for; `auto` is the fastest that is exact and needs nothing built ahead; see
@@ -73,4 +77,10 @@ class Backend(Protocol):
 
         The result is the caller's to keep: it is never a view of a buffer that the next call overwrites. A row does
         not depend on the other rows, nor on the lengths of their conditions.
+        """
+
+    def step(self, rows: Rows, asked: Plan, scene: Scene) -> bool:
+        """Does all that `asked` says, the forward and the arithmetic around it, as one captured piece.
+
+        False, and nothing done, where it has captured nothing for this: then `engine.advance` does it.
         """

@@ -18,6 +18,8 @@ from torch import Tensor
 from engine.backends import Side
 from engine.geometry import CHANNELS
 from engine.model.dit import DiT
+from engine.plan import Plan, Scene
+from engine.rows import Rows
 from engine.threads import settle
 
 _ROWS_KEPT = 1024
@@ -70,6 +72,10 @@ class EagerBackend:
         """See `engine.backends.Backend`."""
         run = self._row_by_row if self.device.type == "cpu" else self._at_once
         return run(x.to(self._dtype), torch.cat([self._modulation(time) for time in t]), sides)
+
+    def step(self, rows: Rows, asked: Plan, scene: Scene) -> bool:
+        """See `engine.backends.Backend`: nothing is captured here."""
+        return False
 
     def _row_by_row(self, x: Tensor, rows: Tensor, sides: Sequence[Side]) -> Tensor:
         out = torch.empty_like(x, dtype=torch.float32)

@@ -28,7 +28,9 @@ from torch import Tensor
 from engine.backends import Backend, Side
 from engine.bench.stand import SHAPES, Stand, built_in, random
 from engine.knobs import Knobs
+from engine.plan import Plan, Scene
 from engine.renewal import CHOICE_STEPS
+from engine.rows import Rows
 from engine.stream import Result, Ring
 
 DESCRIPTION = "Counts the ticks from a change to the first latent that has it, and to the first that has all of it."
@@ -101,6 +103,10 @@ class Remembering:
                 self._known[key] = self._backend.velocity(x[i : i + 1], [time], [side])
             rows.append(self._known[key])
         return torch.cat(rows)
+
+    def step(self, rows: Rows, asked: Plan, scene: Scene) -> bool:
+        """See `engine.backends.Backend`: what is to be remembered is single velocities."""
+        return False
 
     def _side(self, side: Side) -> bytes:
         if id(side) not in self._sides:

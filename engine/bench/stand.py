@@ -35,7 +35,7 @@ SHAPES = {
 Runner = Callable[[DiT], Backend]
 """Makes of a network what runs it."""
 
-_TOKENS = 200
+TOKENS = 200
 """Tokens of a random condition; a usual prompt has 60 to 300."""
 
 
@@ -61,7 +61,7 @@ class Stand:
 
     def ring(self, depth: int, steps: int) -> Ring:
         """A ring over the source, warmed up."""
-        self.backend.prepare(depth, len(self.source), _TOKENS)
+        self.backend.prepare(depth, len(self.source), TOKENS)
         return Ring(self.backend, self.source, depth, steps)
 
     def tick(self, ring: Ring, knobs: Knobs, curves: Curves | None = None) -> list[Result]:
@@ -121,7 +121,7 @@ def random(sizes: Sizes, frames: int, device: torch.device, runner: Runner = Eag
         state[name] = drawn.to(torch.float32 if name.startswith("time_embed") else dtype)
     model.load_state_dict(state, assign=True)
     backend = runner(model.eval().requires_grad_(False))
-    lengths: dict[PromptSlot, int] = {"a": _TOKENS, "b": _TOKENS // 2, "negative": 1}
+    lengths: dict[PromptSlot, int] = {"a": TOKENS, "b": TOKENS // 2, "negative": 1}
     conditions = {slot: Condition(gaussian(1, n, sizes.encoder_hidden_size)) for slot, n in lengths.items()}
     source, hint = gaussian(frames, CHANNELS), gaussian(frames, CHANNELS)
     guides = Guides(backend, source, hint, torch.zeros_like(hint), conditions)

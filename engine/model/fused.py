@@ -77,18 +77,19 @@ class Fused:
         self._into, self._norm, self._out = model.proj_in, model.norm_out.weight, model.proj_out
         self._table = model.scale_shift_table[0]
 
-    def velocity(self, x: Tensor, rows: Tensor, context: Tensor, sides: Sides) -> Tensor:
-        """The velocity [R,T,64] in fp32 at `x` [R,T,64], `rows` [R,7,d] of the times in fp32, `context` [R,T,128]."""
-        s, (batch, frames, _) = self._sizes, x.shape
-        h = F.pad(torch.cat((context, x.to(context.dtype)), dim=-1), (0, 0, 0, -frames % s.patch_size))
-        h = self._into(h.reshape(batch, -1, s.patch_size * s.in_channels))
+    def velocity(self, seen: Tensor, rows: Tensor, sides: Sides) -> Tensor:
+        """The velocity [R,T,64] at `seen` [R,T,192], which is context and state, for T that are whole tokens, and
+        `rows` [R,7,d] of the times in fp32.
+        """
+        s, (batch, frames, _) = self._sizes, seen.shape
+        h = self._into(seen.reshape(batch, -1, s.patch_size * s.in_channels))
         added, gate = None, None
         for i, w in enumerate(self._weights):
             h, added, gate = self._block(h, added, gate, rows, sides, i, w)
         shift, scale = (Modulation(own, rows[:, 6]) for own in self._table)
-        _, seen = kernels.norm(h, self._norm, s.rms_norm_eps, added, gate, shift, scale)
-        v: Tensor = self._out(seen)
-        return v.float().reshape(batch, -1, s.audio_acoustic_hidden_dim)[:, :frames]
+        _, normed = kernels.norm(h, self._norm, s.rms_norm_eps, added, gate, shift, scale)
+        v: Tensor = self._out(normed)
+        return v.reshape(batch, frames, s.audio_acoustic_hidden_dim)
 
     def _block(
         self, h: Tensor, added: Tensor | None, gate: Modulation | None, rows: Tensor, sides: Sides, i: int, w: Weights

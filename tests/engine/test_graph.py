@@ -1,15 +1,10 @@
-"""The graph backend's own part: what it writes into its buffers and when. Kernels run in Triton's interpreter.
-
-There is no graph without a GPU: what would be captured is kept and run again instead, on the same buffers. So it
-shows that a launch finds everything it needs, and not what a capture itself does.
-"""
+"""The graph backend's own part: what it writes into its buffers and when. Kernels run in Triton's interpreter."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -24,26 +19,14 @@ pytest.importorskip("triton", reason="the kernels of a GPU are written in Triton
 
 from engine.backends import graph
 from engine.backends.graph import GraphBackend
+from tests.engine.recorded import record
 
 FRAMES = 12
 
 
-class Recorded:
-    """In the place of a captured graph."""
-
-    def __init__(self, run: Callable[[], None], pool: object) -> None:
-        self.replay = run
-        self.pool = pool
-
-
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> DiT:
-    stream = SimpleNamespace(wait_stream=lambda other: None)
-    monkeypatch.setattr(graph, "captured", Recorded)
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
-    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    record(monkeypatch)
     generator, model = torch.Generator().manual_seed(3), DiT(Sizes(32, 48, 2, 2, 1, 16, encoder_hidden_size=24))
     for name, parameter in model.named_parameters():
         drawn = torch.randn(parameter.shape, generator=generator)
@@ -67,7 +50,7 @@ def test_rows_are_those_of_the_eager_backend_whatever_was_asked_before(model: Di
     """Fewer rows and more, other times, conditions and contexts, in one life."""
     backend, eager = GraphBackend(model), EagerBackend(model)
     backend.prepare(2, FRAMES, 10)
-    assert backend.most == 4
+    assert backend.most == 6
     asked = [([0.2, 1.0], [5, 9]), ([0.5], [3]), ([0.2, 0.9, 0.7], [9, 2, 7]), ([1.0, 0.2], [64, 1])]
     for turn, (times, lengths) in enumerate(asked):
         x = gaussian(len(times), FRAMES, 64, seed=turn)
@@ -100,16 +83,25 @@ def test_neighbours_that_share_a_side_are_written_at_once_and_only_when_it_chang
 ) -> None:
     backend = GraphBackend(model)
     backend.prepare(2, FRAMES, 10)
-    written: list[slice] = []
-    write = graph._Buffers._write
-    monkeypatch.setattr(
-        graph._Buffers, "_write", lambda own, rows, side: (written.append(rows), write(own, rows, side))
-    )
+    written: list[list[slice]] = []
+    changed = graph._changed
+
+    def noted(known: Any, sides: Any, now: Any) -> Any:
+        found = changed(known, sides, now)
+        written.append([rows for rows, _ in found])
+        return found
+
+    monkeypatch.setattr(graph, "_changed", noted)
     one, other = sides_of(backend, [5, 4])
+    moved = Side(other.context, one.kv, one.mask)
     x = gaussian(4, FRAMES, 64, seed=1)
-    for sides in ([one, one, other, other], [one, one, other, other], [one, other, other, other]):
-        backend.velocity(x, [0.1, 0.2, 0.3, 0.4], sides)
-    assert written == [slice(0, 2), slice(2, 4), slice(1, 2)]
+    for sides in ([one, one, other, other], [one, one, other, other], [one, other, other, other], [one, moved]):
+        backend.velocity(x[: len(sides)], [0.1, 0.2, 0.3, 0.4][: len(sides)], sides)
+    first, second, third = [slice(0, 2), slice(2, 4)], [], [slice(1, 2)]
+    contexts, conditions, masks = (written[i::3] for i in range(3))
+    assert contexts == [first, second, third, []]
+    assert conditions == [first, second, third, third]
+    assert masks == [[slice(2, 4)], [], [slice(1, 2)], [slice(1, 2)]]
 
 
 def test_more_times_than_are_kept_find_their_rows(model: DiT, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,6 +158,16 @@ def rate(device: torch.device, dtype: torch.dtype) -> float:
         torch.set_num_threads(threads)
 
 
+def sustained_rate(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -> float:
+    """What :func:`rate` is after so long of nothing else: a GPU at the limit of its power lowers its clock."""
+    n = _PRODUCT[device.type]
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    took: list[float] = []
+    while sum(took) < 1e3 * seconds:
+        took += timed(lambda: a @ b, device, 20).runs
+    return 2e3 * n**3 / statistics.median(took[-20:])
+
+
 def _memory(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20

@@ -11,27 +11,15 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from engine.model import kernels
+from engine.model import attention, kernels
 from engine.model.dit import Block, DiT
-from engine.model.kernels import FP8, FP8_MOST, Modulation, Rows
+from engine.model.kernels import Modulation, Rows
+from engine.model.products import Matrix, Products, scaled
 
 Precision = Literal["bf16", "fp8"]
 """Of the matrix products of the blocks."""
-
-
-class Scaled(NamedTuple):
-    """A matrix in fp8: `matrix * scale`."""
-
-    matrix: Tensor
-    """[out,in]."""
-    scale: Tensor
-    """[1,out] in fp32: each output's weights are scaled to use all of the format."""
-
-
-Matrix = Tensor | Scaled
 
 
 class Weights(NamedTuple):
@@ -74,6 +62,9 @@ class Fused:
         """Of `model`, on its device."""
         self._sizes, self._fp8 = model.sizes, precision == "fp8"
         self._weights = [_weights(layer, self._fp8) for layer in model.layers]  # type: ignore[arg-type]
+        self._product = Products(
+            [each for w in self._weights for each in (w.qkv, w.out, w.cross_q, w.cross_out, w.gate_up, w.down)]
+        )
         self._into, self._norm, self._out = model.proj_in, model.norm_out.weight, model.proj_out
         self._table = model.scale_shift_table[0]
 
@@ -100,39 +91,27 @@ class Fused:
         shift1, scale1, gate1, shift2, scale2, gate2 = (Modulation(w.table[j], rows[:, j]) for j in range(6))
 
         h, seen = kernels.norm(h, w.norm, eps, added, gate, shift1, scale1, fp8)
-        qkv = product(seen, w.qkv, h)
+        qkv = self._product(seen, w.qkv, h)
         qk = kernels.rotated(qkv, w.norm_qk, sides.cos, sides.sin, eps)
         q, k = qk[:, :, :heads], qk[:, :, heads:]
         v = qkv.view(*h.shape[:2], -1, width)[:, :, heads + s.num_key_value_heads :]
         sliding = i % 2 == 0 and h.shape[1] > s.sliding_window + 1
-        added = product(self._rows(kernels.attended(q, k, v, s.sliding_window if sliding else 0)), w.out, h)
+        added = self._product(self._rows(attention.attended(q, k, v, s.sliding_window if sliding else 0)), w.out, h)
 
         h, seen = kernels.norm(h, w.cross_norm, eps, added, gate1, fp8=fp8)
-        q = product(seen, w.cross_q, h).view(*h.shape[:2], heads, width)
-        heard = kernels.conditioned(q, w.cross_norm_q, sides.kv[i], sides.bias, sides.counts, eps)
-        added = product(self._rows(heard), w.cross_out, h)
+        q = self._product(seen, w.cross_q, h).view(*h.shape[:2], heads, width)
+        heard = attention.conditioned(q, w.cross_norm_q, sides.kv[i], sides.bias, sides.counts, eps)
+        added = self._product(self._rows(heard), w.cross_out, h)
 
         h, seen = kernels.norm(h, w.mlp_norm, eps, added, None, shift2, scale2, fp8)
-        return h, product(kernels.swiglu(product(seen, w.gate_up, h), fp8), w.down, h), gate2
+        return h, self._product(kernels.swiglu(self._product(seen, w.gate_up, h), fp8), w.down, h), gate2
 
     def _rows(self, x: Tensor) -> Tensor | Rows:
         return kernels.scaled(x) if self._fp8 else x
 
 
-def product(x: Tensor | Rows, matrix: Matrix, like: Tensor) -> Tensor:
-    """`x` times the transpose of `matrix` [out,in] -> [R,S,out], in the dtype of `like` [R,S,d]."""
-    if isinstance(x, Tensor) and isinstance(matrix, Tensor):
-        return F.linear(x, matrix)
-    if not isinstance(x, Rows) or not isinstance(matrix, Scaled):
-        raise TypeError("a factor in fp8 is multiplied with one in fp8")
-    out = torch._scaled_mm(
-        x.rows, matrix.matrix.t(), scale_a=x.scale, scale_b=matrix.scale, out_dtype=like.dtype, use_fast_accum=True
-    )
-    return out.view(*like.shape[:2], -1)
-
-
 def _weights(block: Block, fp8: bool) -> Weights:
-    matrix = _scaled if fp8 else _same
+    matrix = scaled if fp8 else _same
     mine, cross = block.self_attn, block.cross_attn
     return Weights(
         table=block.scale_shift_table[0],
@@ -148,11 +127,6 @@ def _weights(block: Block, fp8: bool) -> Weights:
         gate_up=matrix(block.mlp.gate_up.weight),
         down=matrix(block.mlp.down.weight),
     )
-
-
-def _scaled(matrix: Tensor) -> Scaled:
-    scale = matrix.abs().amax(1).float().clamp_min(1e-12) / FP8_MOST
-    return Scaled((matrix.float() / scale[:, None]).to(FP8), scale[None])
 
 
 def _same(matrix: Tensor) -> Tensor:

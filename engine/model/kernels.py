@@ -1,8 +1,9 @@
 """Triton kernels for what lies between the matrix products of the transformer; symbols as in `engine.model.dit`.
 
-Called by `engine.model.fused`. Each reads its inputs once and writes its result once: these steps cost the memory
-traffic that they make. Sums are in fp32. Where a product is to be in fp8 (e4m3), its left factor is written in it
-at once, scaled row by row: `Rows`. Needs the `triton` that CUDA builds of torch bring along.
+Called by `engine.model.fused`; attention has a module of its own. Each reads its inputs once and writes its result
+once: these steps cost the memory traffic that they make. Sums are in fp32. Where a product is to be in fp8 (e4m3),
+its left factor is written in it at once, scaled row by row: `Rows`. Needs the `triton` that CUDA builds of torch
+bring along.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -18,8 +18,6 @@ from torch import Tensor
 FP8 = torch.float8_e4m3fn
 FP8_MOST = 448.0
 """The largest number of e4m3."""
-
-_LOG2_E = 1.4426950408889634
 
 
 class Rows(NamedTuple):
@@ -43,42 +41,39 @@ class Modulation(NamedTuple):
 @triton.jit
 def _modulation(own, time, row, stride, i, inside):  # type: ignore[no-untyped-def]
     there = tl.load(own + i, mask=inside, other=0).to(tl.float32)
-    return there + tl.load(time + row * stride + i, mask=inside, other=0).to(tl.float32)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _put(out, scales, values, token, i, inside, D: tl.constexpr, FP8_MOST: tl.constexpr):  # type: ignore[no-untyped-def]
-    if FP8_MOST > 0:
-        most = tl.maximum(tl.max(tl.abs(values), 0), 1e-12)
-        tl.store(scales + token, most / FP8_MOST)
-        values *= FP8_MOST / most
-    tl.store(out + token * D + i, values.to(out.dtype.element_ty), mask=inside)
+    return (there + tl.load(time + row * stride + i, mask=inside, other=0).to(tl.float32))[None, :]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _norm(  # type: ignore[no-untyped-def]
     x, y, gate, gate_time, weight, shift, shift_time, scale, scale_time, state, out, scales,
     tokens, stride, eps,
-    D: tl.constexpr, BLOCK: tl.constexpr, ADD: tl.constexpr, GATE: tl.constexpr, MODULATE: tl.constexpr,
-    FP8_MOST: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr, TOKENS: tl.constexpr, ADD: tl.constexpr, GATE: tl.constexpr,
+    MODULATE: tl.constexpr, FP8_MOST: tl.constexpr,
 ):  # fmt: skip
-    token = tl.program_id(0).to(tl.int64)
-    row = token // tokens
-    i = tl.arange(0, BLOCK)
-    inside = i < D
-    v = tl.load(x + token * D + i, mask=inside, other=0).to(tl.float32)
+    row = tl.program_id(1).to(tl.int64)
+    place = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    token, i = row * tokens + place, tl.arange(0, BLOCK)
+    present, inside = place < tokens, i < D
+    at, there = token[:, None] * D + i[None, :], present[:, None] & inside[None, :]
+    v = tl.load(x + at, mask=there, other=0).to(tl.float32)
     if ADD:
-        added = tl.load(y + token * D + i, mask=inside, other=0).to(tl.float32)
+        added = tl.load(y + at, mask=there, other=0).to(tl.float32)
         if GATE:
             added *= _modulation(gate, gate_time, row, stride, i, inside)
         kept = (v + added).to(state.dtype.element_ty)
-        tl.store(state + token * D + i, kept, mask=inside)
+        tl.store(state + at, kept, mask=there)
         v = kept.to(tl.float32)
-    v *= tl.rsqrt(tl.sum(v * v, 0) / D + eps) * tl.load(weight + i, mask=inside, other=0).to(tl.float32)
+    v *= tl.rsqrt(tl.sum(v * v, 1) / D + eps)[:, None]
+    v *= tl.load(weight + i, mask=inside, other=0).to(tl.float32)[None, :]
     if MODULATE:
         v = v * (1 + _modulation(scale, scale_time, row, stride, i, inside))
         v += _modulation(shift, shift_time, row, stride, i, inside)
-    _put(out, scales, v, token, i, inside, D, FP8_MOST)
+    if FP8_MOST > 0:
+        most = tl.maximum(tl.max(tl.abs(v), 1), 1e-12)
+        tl.store(scales + token, most / FP8_MOST, mask=present)
+        v *= (FP8_MOST / most)[:, None]
+    tl.store(out + at, v.to(out.dtype.element_ty), mask=there)
 
 
 def norm(
@@ -96,8 +91,8 @@ def norm(
     state = x if added is None else torch.empty_like(x)
     out, scales = _room(x, width, fp8)
     time = next((m.time for m in (gate, shift) if m is not None), None)
-    nothing = Modulation(x, x)
-    _norm[(rows * tokens,)](
+    nothing, together = Modulation(x, x), TOGETHER[shift is not None, fp8]
+    _norm[(triton.cdiv(tokens, together), rows)](
         x,
         x if added is None else added,
         *(gate or nothing),
@@ -112,6 +107,7 @@ def norm(
         eps,
         D=width,
         BLOCK=triton.next_power_of_2(width),
+        TOKENS=together,
         ADD=added is not None,
         GATE=gate is not None,
         MODULATE=shift is not None,
@@ -157,39 +153,55 @@ def rotated(qkv: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, eps: float) -
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _swiglu(x, out, scales, D: tl.constexpr, BLOCK: tl.constexpr, FP8_MOST: tl.constexpr):  # type: ignore[no-untyped-def]
+def _gated(x, token, i, D: tl.constexpr):  # type: ignore[no-untyped-def]
+    gate = tl.load(x + token * 2 * D + i, mask=i < D, other=0).to(tl.float32)
+    up = tl.load(x + (token * 2 + 1) * D + i, mask=i < D, other=0).to(tl.float32)
+    return gate * tl.sigmoid(gate) * up
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _swiglu(x, out, D: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     token = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = i < D
-    gate = tl.load(x + token * 2 * D + i, mask=inside, other=0).to(tl.float32)
-    up = tl.load(x + (token * 2 + 1) * D + i, mask=inside, other=0).to(tl.float32)
-    _put(out, scales, gate * tl.sigmoid(gate) * up, token, i, inside, D, FP8_MOST)
+    tl.store(out + token * D + i, _gated(x, token, i, D).to(out.dtype.element_ty), mask=i < D)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _swiglu_scaled(  # type: ignore[no-untyped-def]
+    x, out, scales, D: tl.constexpr, BLOCK: tl.constexpr, REST: tl.constexpr, FP8_MOST: tl.constexpr
+):
+    token = tl.program_id(0).to(tl.int64)
+    i, j = tl.arange(0, BLOCK), BLOCK + tl.arange(0, REST)
+    a, b = _gated(x, token, i, D), _gated(x, token, j, D)
+    most = tl.maximum(tl.maximum(tl.max(tl.abs(a), 0), tl.max(tl.abs(b), 0)), 1e-12)
+    tl.store(scales + token, most / FP8_MOST)
+    tl.store(out + token * D + i, (a * (FP8_MOST / most)).to(out.dtype.element_ty), mask=i < D)
+    tl.store(out + token * D + j, (b * (FP8_MOST / most)).to(out.dtype.element_ty), mask=j < D)
 
 
 def swiglu(x: Tensor, fp8: bool = False) -> Tensor | Rows:
     """`silu(gate) * up` [R,S,I] of gate and up [R,S,2I]."""
-    width = x.shape[-1] // 2
+    width, tokens = x.shape[-1] // 2, x.shape[0] * x.shape[1]
     out, scales = _room(x, width, fp8)
-    tokens, block = x.shape[0] * x.shape[1], triton.next_power_of_2(width) if fp8 else 1024
-    _swiglu[(tokens, triton.cdiv(width, block))](
-        x,
-        out,
-        out if scales is None else scales,
-        D=width,
-        BLOCK=block,
-        FP8_MOST=FP8_MOST if fp8 else 0.0,
-        num_warps=WARPS["swiglu"],
+    if scales is None:
+        _swiglu[(tokens, triton.cdiv(width, 1024))](x, out, D=width, BLOCK=1024, num_warps=WARPS["swiglu"])
+        return out
+    block = 1 << (width.bit_length() - 1)
+    rest = triton.next_power_of_2(max(1, width - block))  # two powers of two: few threads lie beyond the row's end
+    _swiglu_scaled[(tokens,)](
+        x, out, scales, D=width, BLOCK=block, REST=rest, FP8_MOST=FP8_MOST, num_warps=WARPS["swiglu scaled"]
     )
-    return out if scales is None else Rows(out, scales)
+    return Rows(out, scales)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _scale(x, out, scales, D: tl.constexpr, BLOCK: tl.constexpr, FP8_MOST: tl.constexpr):  # type: ignore[no-untyped-def]
     token = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)
-    inside = i < D
-    v = tl.load(x + token * D + i, mask=inside, other=0).to(tl.float32)
-    _put(out, scales, v, token, i, inside, D, FP8_MOST)
+    v = tl.load(x + token * D + i, mask=i < D, other=0).to(tl.float32)
+    most = tl.maximum(tl.max(tl.abs(v), 0), 1e-12)
+    tl.store(scales + token, most / FP8_MOST)
+    tl.store(out + token * D + i, (v * (FP8_MOST / most)).to(out.dtype.element_ty), mask=i < D)
 
 
 def scaled(x: Tensor) -> Rows:
@@ -230,113 +242,8 @@ def _room(x: Tensor, width: int, fp8: bool) -> tuple[Tensor, Tensor | None]:
     return x.new_empty(tokens, width, dtype=FP8), x.new_empty(tokens, 1, dtype=torch.float32)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _attend(  # type: ignore[no-untyped-def]
-    q, k, v, out, bias, counts, weight,
-    q_row, q_token, k_row, k_token, k_head, v_row, v_token, v_head, bias_row,
-    tokens, keys, scale, eps,
-    HEADS: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
-    WINDOW: tl.constexpr, CONDITION: tl.constexpr, LOG2_E: tl.constexpr,
-):  # fmt: skip
-    first, head, row = tl.program_id(0) * M, tl.program_id(1), tl.program_id(2).to(tl.int64)
-    query, i = first + tl.arange(0, M), tl.arange(0, D)
-    asked = query[:, None] < tokens
-    at = tl.load(q + row * q_row + query[:, None] * q_token + head * D + i[None, :], mask=asked, other=0)
-    if CONDITION:
-        wide = at.to(tl.float32)
-        wide *= tl.rsqrt(tl.sum(wide * wide, 1) / D + eps)[:, None] * tl.load(weight + i).to(tl.float32)[None, :]
-        at = wide.to(q.dtype.element_ty)
-    begin, end = 0, keys
-    if CONDITION:
-        end = tl.load(counts + row)
-    if WINDOW > 0:
-        begin = tl.maximum(0, (first - WINDOW) // N * N)
-        end = tl.minimum(keys, first + M + WINDOW)
-    k += row * k_row + (head // GROUP) * k_head
-    v += row * v_row + (head // GROUP) * v_head
-    most = tl.full([M], -1e30, tl.float32)
-    total = tl.zeros([M], tl.float32)
-    mixed = tl.zeros([M, D], tl.float32)
-    for start in range(begin, end, N):
-        key = start + tl.arange(0, N)
-        there = key < end
-        looked = tl.load(k + key[None, :] * k_token + i[:, None], mask=there[None, :], other=0)
-        score = tl.dot(at, looked) * scale
-        if CONDITION:
-            score += (tl.load(bias + row * bias_row + key, mask=there, other=0) * LOG2_E)[None, :]
-        seen = there[None, :]
-        if WINDOW > 0:
-            seen = seen & (tl.abs(query[:, None] - key[None, :]) <= WINDOW)
-        score = tl.where(seen, score, -1e30)
-        more = tl.maximum(most, tl.max(score, 1))
-        share = tl.math.exp2(score - more[:, None])
-        fade = tl.math.exp2(most - more)
-        total = total * fade + tl.sum(share, 1)
-        value = tl.load(v + key[:, None] * v_token + i[None, :], mask=there[:, None], other=0)
-        mixed = mixed * fade[:, None] + tl.dot(share.to(value.dtype), value)
-        most = more
-    mixed = mixed / total[:, None]
-    place = out + ((row * tokens + query[:, None]) * HEADS + head) * D + i[None, :]
-    tl.store(place, mixed.to(out.dtype.element_ty), mask=asked)
-
-
-def attended(q: Tensor, k: Tensor, v: Tensor, window: int = 0) -> Tensor:
-    """Attention [R,S,H D] of `q` [R,S,H,D] to `k` and `v` [R,S,K,D], at most `window` tokens away, or 0 for all."""
-    if not window and q.shape[1] > SHORT:
-        q, k, v = (each.transpose(1, 2) for each in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v, enable_gqa=True).transpose(1, 2).flatten(2)
-    strides = (k.stride(0), k.stride(1), k.stride(2), v.stride(0), v.stride(1), v.stride(2))
-    return _attended(q, k, v, strides, (q, q, q, 0), 0.0, window=window, condition=False)
-
-
-def conditioned(q: Tensor, weight: Tensor, kv: Tensor, bias: Tensor, counts: Tensor, eps: float) -> Tensor:
-    """Attention [R,S,H D] of `q` [R,S,H,D], first normalised with `weight` [D], to conditions `kv` [2,R,K,L,D].
-
-    `bias` [R,L] in fp32 is added to the scores; of row r the first `counts[r]` (int32) tokens are looked at.
-    """
-    k, v = kv.unbind()
-    strides = (k.stride(0), k.stride(2), k.stride(1), v.stride(0), v.stride(2), v.stride(1))
-    return _attended(
-        q, k.transpose(1, 2), v.transpose(1, 2), strides, (bias, counts, weight, bias.stride(0)), eps, 0, True
-    )
-
-
-def _attended(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    strides: tuple[int, ...],
-    condition_of: tuple[Tensor, Tensor, Tensor, int],
-    eps: float,
-    window: int,
-    condition: bool,
-) -> Tensor:
-    rows, tokens, heads, width = q.shape
-    bias, counts, weight, bias_row = condition_of
-    out = q.new_empty(rows, tokens, heads * width)
-    tile = TILES[("condition" if condition else "self", tokens > SHORT)]
-    _attend[(triton.cdiv(tokens, tile["M"]), heads, rows)](
-        q, k, v, out, bias, counts, weight,
-        q.stride(0), q.stride(1), *strides, bias_row,
-        tokens, k.shape[1], width**-0.5 * _LOG2_E, eps,
-        HEADS=heads, GROUP=heads // k.shape[2], D=width, WINDOW=window, CONDITION=condition, LOG2_E=_LOG2_E,
-        **tile,
-    )  # fmt: skip
-    return out
-
-
-WARPS = {"norm": 8, "rotated": 4, "swiglu": 4}
+WARPS = {"norm": 8, "rotated": 4, "swiglu": 4, "swiglu scaled": 16}
 """Of one program of a kernel: the fastest of 1 to 16 on an H200."""
 
-SHORT = 256
-"""Tokens up to which there are few tiles to share out, and these kernels are the fastest for full attention too."""
-
-TILES: dict[tuple[str, bool], dict[str, int]] = {
-    ("self", False): {"M": 64, "N": 64, "num_warps": 4, "num_stages": 3},
-    ("self", True): {"M": 64, "N": 64, "num_warps": 4, "num_stages": 3},
-    ("condition", False): {"M": 64, "N": 128, "num_warps": 4, "num_stages": 2},
-    ("condition", True): {"M": 64, "N": 64, "num_warps": 4, "num_stages": 2},
-}
-"""Queries and keys of one step of attention, by its kind and for more tokens than :data:`SHORT`: the fastest of ten
-on an H200 at 125 and 750 tokens.
-"""
+TOGETHER = {(False, False): 1, (False, True): 1, (True, False): 2, (True, True): 4}
+"""Tokens that one program normalises, with a modulation or without, in fp8 or not: the fastest of 1 to 8."""

@@ -11,7 +11,7 @@ from tests.engine.parts import gaussian
 
 pytest.importorskip("triton", reason="the kernels of a GPU are written in Triton, which the dev extra brings")
 
-from engine.model import kernels
+from engine.model import attention, kernels
 from engine.model.fused import Fused, Sides
 
 SIZES = Sizes(48, 80, 2, 4, 2, 32, sliding_window=16, encoder_hidden_size=24)
@@ -31,7 +31,7 @@ def model() -> DiT:
 @torch.inference_mode()
 def test_it_is_the_same_function(model: DiT, frames: int, short: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of their own times, contexts and conditions; what lies in the padding is not heard."""
-    monkeypatch.setattr(kernels, "SHORT", short)
+    monkeypatch.setattr(attention, "SHORT", short)
     count, tokens, padded = len(LENGTHS), -(-frames // 2), 48
     x, context = gaussian(count, frames, 64, seed=1), gaussian(count, frames, 128, seed=2)
     rows = model.modulation(torch.tensor([0.1, 1.0]))
@@ -58,6 +58,30 @@ def test_a_factor_in_fp8_is_scaled_row_by_row() -> None:
     assert torch.allclose(rows.scale[:, 0], wanted[0].abs().amax(1) / kernels.FP8_MOST)
     error = (rows.rows.float() * rows.scale - wanted[0]).abs() / wanted[0].abs()
     assert error.median() < 1 / 16  # of most: the interpreter forgets the carry into the exponent
+
+
+@pytest.mark.parametrize("width", [64, 80])
+def test_gated_rows_are_scaled_to_their_largest(width: int) -> None:
+    x = gaussian(1, 3, 2 * width, seed=4) * torch.tensor([1e-2, 1.0, 10.0])[:, None]
+    wanted = torch.nn.functional.silu(x[0, :, :width]) * x[0, :, width:]
+    plain, rows = kernels.swiglu(x), kernels.swiglu(x, fp8=True)
+    assert isinstance(plain, torch.Tensor)
+    assert isinstance(rows, kernels.Rows)
+    assert torch.allclose(plain[0], wanted, rtol=1e-5)
+    assert torch.allclose(rows.scale[:, 0], wanted.abs().amax(1) / kernels.FP8_MOST)
+    error = (rows.rows.float() * rows.scale - wanted).abs() / wanted.abs().clamp_min(1e-9)
+    assert error.median() < 1 / 16  # of most: the interpreter forgets the carry into the exponent
+
+
+@pytest.mark.parametrize(("heads", "shared"), [(3, 1), (4, 2), (2, 2)])
+@pytest.mark.parametrize("window", [0, 5])
+def test_heads_attend_alone_or_with_those_that_share_their_keys(heads: int, shared: int, window: int) -> None:
+    q, k, v = (gaussian(2, 70, count, 16, seed=count) for count in (heads, shared, shared))
+    place = torch.arange(70)
+    near = (place[:, None] - place).abs() <= (window or 70)
+    alone = (each.transpose(1, 2).repeat_interleave(heads // each.shape[2], dim=1) for each in (q, k, v))
+    wanted = torch.nn.functional.scaled_dot_product_attention(*alone, attn_mask=near).transpose(1, 2).flatten(2)
+    assert (attention.attended(q, k, v, window) - wanted).abs().max() < 1e-5
 
 
 def test_a_snake_bends_every_channel_by_its_own_numbers() -> None:

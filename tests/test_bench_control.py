@@ -23,6 +23,8 @@ from demond.knobs import INDEX
 from demond.trace import CHANGE
 
 MS = 1_000_000
+Measured = tuple["subprocess.CompletedProcess[str]", Path]
+"""How a run of the bench ended, and the folder that it wrote its report and its plots into."""
 
 
 def sent(*messages: tuple[float, int, float]) -> np.ndarray:
@@ -88,8 +90,8 @@ def test_a_goal_has_one_name_in_every_report_and_keeps_its_samples() -> None:
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
-    """A short run of the real bench: how it ended, and the folder that it wrote its report and its plots into."""
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """A short run of the real bench."""
     folder = tmp_path_factory.mktemp("reports")
     command = [sys.executable, "-m", "demond.bench.control", "--turns", "1", "--goals", "G2,G3,G6,G7,G8"]
     environment = {**os.environ, "DEMOND_BENCH_DEPTH": "2"}
@@ -101,9 +103,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Compl
 
 @pytest.mark.e2e
 @pytest.mark.timeout(180)
-def test_the_bench_measures_its_goals_on_the_real_daemon(
-    measured: tuple[subprocess.CompletedProcess[str], Path],
-) -> None:
+def test_the_bench_measures_its_goals_on_the_real_daemon(measured: Measured) -> None:
     done, folder = measured
     assert done.returncode in (0, 1), done.stderr
     made = report.load(next(folder.glob("control-*.json")))
@@ -123,9 +123,7 @@ def test_the_bench_measures_its_goals_on_the_real_daemon(
 
 @pytest.mark.e2e
 @pytest.mark.timeout(180)
-def test_its_report_says_what_played_has_plots_beside_it_and_can_be_compared(
-    measured: tuple[subprocess.CompletedProcess[str], Path],
-) -> None:
+def test_its_report_says_what_played_has_plots_beside_it_and_can_be_compared(measured: Measured) -> None:
     _, folder = measured
     assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".png", ".svg"]
     path = next(folder.glob("*.json"))

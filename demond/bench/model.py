@@ -123,7 +123,9 @@ def main(
     reports: Annotated[
         list[Path] | None, typer.Argument(help="Reports of `demond bench latency`; without any, it is measured now.")
     ] = None,
-    depths: Annotated[str, typer.Option(help="Depths to measure, with commas between.")] = "1,2,4,8",
+    depths: Annotated[
+        str, typer.Option(help="Depths to measure, with commas between.", envvar=switches.DEPTH_VARIABLE)
+    ] = "1,2,4,8",
     periods: Annotated[str, typer.Option(help="Periods to measure.")] = "128,512",
     phases: Annotated[int, typer.Option(min=2, help="Changes at each.")] = 50,
     source: Annotated[Path | None, typer.Option(help="A WAV or FLAC loop to measure with.")] = None,

@@ -10,6 +10,7 @@ the milliseconds from a shared knob to the ear over random phases, JACK's two pe
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import sys
@@ -78,6 +79,8 @@ def row(frames: int, slots: int, device: torch.device, peers: Sequence[str]) -> 
     """Measures one line of the table."""
     found, reference = Row(frames, slots), None
     for name in _BACKENDS:
+        gc.collect()  # or what was measured before would be counted
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         stand = random_stand(SHAPES["2b"], frames, device, partial(_chosen, name, device))
         found.floor = cost.floor(stand, slots, frames)
@@ -276,10 +279,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("a CUDA GPU is needed; `demond bench engine` measures on any machine")
     device = torch.device("cuda", 0)
     rate, sustained = (each(device, torch.bfloat16) / 1e12 for each in (cost.rate, cost.sustained_rate))
-    _print(f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}")
+    machine = f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    _print(machine)
     _print(f"large bf16 product: {rate:.0f} TFLOP/s, and {sustained:.0f} after a second at the limit of power")
     rows = []
-    document: dict[str, Any] = {"large product, TFLOP/s": {"at first": rate, "sustained": sustained}}
+    document: dict[str, Any] = {"machine": machine}
+    document["large product, TFLOP/s"] = {"at first": rate, "sustained": sustained}
     for size in asked.sizes.split():
         frames, slots = map(int, size.split("x"))
         rows.append(row(frames, slots, device, asked.peers.split()))

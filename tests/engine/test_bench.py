@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
 
-from engine.bench import audit, features, flip
+from engine.bench import audit, drawn, features, flip
 from engine.bench.stand import SHAPES, Stand, random
 
 
@@ -101,3 +103,13 @@ def test_on_a_gpu_the_audit_counts_launches_and_copies() -> None:
 def test_a_feature_is_in_the_next_latent_or_in_the_next_with_three_steps_left(name: str, first: int) -> None:
     found = features.measure(name, depth=8, flips=2)
     assert (found.first, found.converged) == (first, 8)
+
+
+def test_the_table_of_a_gpu_is_drawn_and_its_picture_is_not_stale(tmp_path: Path) -> None:
+    """The picture of PERFORMANCE.md is what its command makes of the measurement beside it."""
+    folder = Path(__file__).parents[2] / "docs" / "performance"
+    drawn.main([str(folder / "h200.json"), str(tmp_path / "h200.svg")])
+    words = [re.findall(r"<!-- (.*?) -->", (at / "h200.svg").read_text()) for at in (folder, tmp_path)]
+    assert words[0] == words[1]
+    with pytest.raises(SystemExit):
+        drawn.main([str(tmp_path / "h200.svg"), str(tmp_path / "other.svg")])

@@ -19,6 +19,7 @@ from __future__ import annotations
 from engine.backends import BackendError, BackendRangeError
 from engine.changes import OVERTAKEN, RoomError
 from engine.conditioning import Prompt, PromptError
+from engine.device import DeviceError
 from engine.geometry import RateError
 from engine.knobs import Knobs
 from engine.lead import Lead
@@ -27,7 +28,7 @@ from engine.model.checkpoint import CheckpointError
 from engine.performance import Step
 from engine.port import LoopPort, Write
 from engine.rig import Silence
-from engine.session import DeviceError, Session
+from engine.session import Session
 from engine.source import SourceError
 
 __all__ = [

@@ -8,7 +8,6 @@ between two steps (`engine.changes`); a request that fails changes nothing.
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -26,6 +25,7 @@ from engine.backends import Name
 from engine.changes import Changes
 from engine.conditioning import Prompt
 from engine.curves import Curves
+from engine.device import described, find
 from engine.geometry import LATENT_RATE, SAMPLE_RATE
 from engine.guide import PromptSlot
 from engine.knobs import Knobs
@@ -43,10 +43,6 @@ from engine.vae import decode_window
 
 RENDER_STEP = 0.08
 """Seconds of music that one step of a render stands for."""
-
-
-class DeviceError(RuntimeError):
-    """The device is not there. What the user can do: name another, or `auto`."""
 
 
 class Session:
@@ -84,7 +80,7 @@ class Session:
         `engines`. The depth `auto` is the one that suits this machine when a knob is to be heard within `knob_ms`
         (`engine.pace`): ticks are measured, unless the file `paces` has them from an earlier time. See `Setup` for
         the rest. Raises `CheckpointError`, `SourceError`, `PromptError`, `LoraError`, `BackendError`, `ValueError`
-        or :class:`DeviceError`.
+        or `DeviceError`.
         """
         setup = Setup(
             checkpoint=checkpoint,
@@ -102,14 +98,14 @@ class Session:
             depth=1 if depth == "auto" else depth,
             steps=steps,
         )
-        place = _device(device)
+        place = find(device)
         settle()
         cores = os.cpu_count() or 1
         # The audio process runs in real time and takes its few microseconds from whichever core it likes; leaving it
         # one of two would cost half the speed.
         threads = threads or min(DEPTH_MOST, cores if cores <= 2 else cores - 1)
         dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
-        self.device_name = _device_name(place, threads)
+        self.device_name = described(place, threads)
         self._builder = Builder(place, dtype, threads, cache, backend, engines)
         rig = self._builder.build(setup, progress=progress)
         self._paces, self._knob_ms = paces, knob_ms
@@ -375,27 +371,6 @@ class Session:
         """The same object for the tick thread as for the rehearsal, so that nothing seems to have changed."""
         curves = self._curves
         return curves if curves.frames == rig.frames else self._resampled(curves, rig.frames)
-
-
-def _device(name: str) -> torch.device:
-    """`cpu`, `cuda`, `cuda:N`, or the best that is there for `auto`. Raises :class:`DeviceError`."""
-    found = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", name)
-    if not found:
-        raise DeviceError(f"there is no device {name!r}; auto, cpu, cuda and cuda:N are known")
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise DeviceError(f"no CUDA device was found for {name!r}; choose cpu or auto")
-    number, count = int(found[1] or 0), torch.cuda.device_count()
-    if number >= count:
-        raise DeviceError(f"there is no {name}; the CUDA devices are cuda:0 to cuda:{count - 1}")
-    return torch.device("cuda", number)
-
-
-def _device_name(device: torch.device, threads: int) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _prompt(slot: PromptSlot, prompt: str | Prompt) -> Prompt | None:

@@ -133,7 +133,7 @@ def _lerp(a, b, share):  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _enter(table, numbers, seen, frames, width, tokens_frames, C: tl.constexpr, F: tl.constexpr):  # type: ignore[no-untyped-def]
+def _enter(table, numbers, seen, frames, width, room, C: tl.constexpr, F: tl.constexpr):  # type: ignore[no-untyped-def]
     """What is kept comes into the state; the network sees the state with its gains, once for each condition."""
     row = tl.program_id(0).to(tl.int64)
     if _slot(table, row, USED) != 0:
@@ -155,11 +155,11 @@ def _enter(table, numbers, seen, frames, width, tokens_frames, C: tl.constexpr, 
         for name in tl.static_range(FIRST_ROW, UNGUIDED_ROW + 1):
             into = _slot(table, row, name)
             if into >= 0:
-                tl.store(to + into * tokens_frames * width, x.to(seen.dtype.element_ty), mask=inside)
+                tl.store(to + into * room * width, x.to(seen.dtype.element_ty), mask=inside)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _mixed(table, numbers, out, row, frames, f, c, inside, room, C: tl.constexpr):  # type: ignore[no-untyped-def]
+def _mixed(table, numbers, out, row, f, c, inside, room, C: tl.constexpr):  # type: ignore[no-untyped-def]
     """The velocity of a slot that has one: of its condition, or the mean of both by their weights."""
     first, second = _slot(table, row, FIRST_ROW), _slot(table, row, SECOND_ROW)
     v = tl.load(out + (first * room + f) * C + c, mask=inside, other=0).to(tl.float32)
@@ -201,7 +201,7 @@ def _push(  # type: ignore[no-untyped-def]
             f = (begin + tl.arange(0, F))[:, None]
             inside = f < frames
             at = f * C + c
-            vc = _mixed(table, numbers, out, row, frames, f, c, inside, room, C)
+            vc = _mixed(table, numbers, out, row, f, c, inside, room, C)
             d = vc - _unwanted(table, out, row, f, c, at, inside, room, C)
             d += momentum * tl.load(average + at, mask=inside, other=0)
             squares += tl.sum(d * d, 0)
@@ -214,7 +214,7 @@ def _push(  # type: ignore[no-untyped-def]
             f = (begin + tl.arange(0, F))[:, None]
             inside = f < frames
             at = f * C + c
-            vc = _mixed(table, numbers, out, row, frames, f, c, inside, room, C)
+            vc = _mixed(table, numbers, out, row, f, c, inside, room, C)
             vu = _unwanted(table, out, row, f, c, at, inside, room, C)
             d = (vc - vu) + momentum * tl.load(average + at, mask=inside, other=0)
             across = (short * (d.to(tl.float64) - share * vc.to(tl.float64))).to(tl.float32)
@@ -232,7 +232,7 @@ def _push(  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _steered(  # type: ignore[no-untyped-def]
-    table, numbers, out, sums, row, frames, f, c, inside, room, C: tl.constexpr, PARTS: tl.constexpr
+    table, numbers, out, sums, row, f, c, inside, room, C: tl.constexpr, PARTS: tl.constexpr
 ):
     """The velocity of a slot: as the network and the guidance give it, or that of before where neither does."""
     at = f * C + c
@@ -245,7 +245,7 @@ def _steered(  # type: ignore[no-untyped-def]
             v = _lerp(v, v * ratio, _amount(table, numbers, row, f, inside, RESCALE))
             tl.store(kept, v, mask=inside)
     elif _slot(table, row, FIRST_ROW) >= 0:
-        v = _mixed(table, numbers, out, row, frames, f, c, inside, room, C)
+        v = _mixed(table, numbers, out, row, f, c, inside, room, C)
         tl.store(kept, v, mask=inside)
     else:
         v = tl.load(kept, mask=inside, other=0)
@@ -259,11 +259,11 @@ def _locked(v, x, t, target, a):  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _stepped(  # type: ignore[no-untyped-def]
-    table, numbers, out, sums, row, frames, f, c, inside, room, C: tl.constexpr, PARTS: tl.constexpr
+    table, numbers, out, sums, row, f, c, inside, room, C: tl.constexpr, PARTS: tl.constexpr
 ):
     """The state after the step, and the clean latent that was predicted, at the frames `f`."""
     t, t_next, at = _time(numbers, row, T), _time(numbers, row, T_NEXT), f * C + c
-    v = _steered(table, numbers, out, sums, row, frames, f, c, inside, room, C, PARTS)
+    v = _steered(table, numbers, out, sums, row, f, c, inside, room, C, PARTS)
     x = tl.load(_tensor(table, row, X) + at, mask=inside, other=0)
     tl.store(_tensor(table, row, BEFORE) + at, x, mask=inside)
     if _is_there(table, TARGET):
@@ -334,8 +334,8 @@ def _leave(  # type: ignore[no-untyped-def]
     if _slot(table, row, USED) != 0:
         f, c = (2 * (tl.program_id(1) * F + tl.arange(0, F)))[:, None], tl.arange(0, C)[None, :]
         there, paired = f < frames, f + 1 < frames
-        x, y = _stepped(table, numbers, out, sums, row, frames, f, c, there, room, C, PARTS)
-        x_next, y_next = _stepped(table, numbers, out, sums, row, frames, f + 1, c, paired, room, C, PARTS)
+        x, y = _stepped(table, numbers, out, sums, row, f, c, there, room, C, PARTS)
+        x_next, y_next = _stepped(table, numbers, out, sums, row, f + 1, c, paired, room, C, PARTS)
         if _switch(table, WAVELET) != 0:
             x_slow, y_slow = tl.where(paired, (x + x_next) / 2, x), tl.where(paired, (y + y_next) / 2, y)
             x = _corrected(table, numbers, row, f, there, x, y, x_slow, y_slow)

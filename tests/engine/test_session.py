@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 import engine
 from engine import CheckpointError, DeviceError, Knobs, PromptError, RateError, Session, SourceError, Step, embedded
+from engine.device import find
 from engine.offline import VirtualPort
 from engine.rig import model_name
-from engine.session import _device
 
 KNOBS = Knobs(version=1)
 
@@ -206,18 +206,18 @@ def test_a_cuda_device_is_chosen_by_its_number(monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as two_of_them:
         two_of_them.setattr(torch.cuda, "is_available", lambda: True)
         two_of_them.setattr(torch.cuda, "device_count", lambda: 2)
-        assert _device("cuda:1") == torch.device("cuda", 1)
-        assert _device("cuda") == _device("auto") == torch.device("cuda", 0)
-        assert _device("cpu") == torch.device("cpu")
+        assert find("cuda:1") == torch.device("cuda", 1)
+        assert find("cuda") == find("auto") == torch.device("cuda", 0)
+        assert find("cpu") == torch.device("cpu")
         with pytest.raises(DeviceError, match="there is no cuda:2; the CUDA devices are cuda:0 to cuda:1"):
-            _device("cuda:2")
+            find("cuda:2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert _device("auto") == torch.device("cpu")
+    assert find("auto") == torch.device("cpu")
     with pytest.raises(DeviceError, match="no CUDA device was found for 'cuda:1'"):
         Session(device="cuda:1")
     for name in ("cuda:", "cuda:-1", "cuda:x", "CUDA", "mps", ""):
         with pytest.raises(DeviceError, match="auto, cpu, cuda and cuda:N"):
-            _device(name)
+            find(name)
 
 
 @pytest.mark.parametrize(

@@ -86,16 +86,23 @@ class Writes:
     """Follows the daemon's trace of writes: every one, as long as somebody looks often enough."""
 
     def __init__(self, pid: int) -> None:
-        """`pid` is the daemon's."""
+        """`pid` is that of a daemon that plays, so its first write is there or about to come. Raises `RuntimeError`
+        when none comes.
+        """
         self._trace = Trace.attach(f"demond-{pid}-trace")
         self._pid, self._last_ns = pid, 0
-        self._held = self.look()
+        self._held, deadline = self.look(), time.monotonic() + _START_SECONDS
+        while not len(self._held):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the daemon has not written any music in {_START_SECONDS:.0f} s")
+            time.sleep(0.01)
+            self._held = self.look()
 
     def start_ms(self) -> list[float]:
         """Milliseconds from the start of the daemon to its first music being in the loop; none when that was so long
         before this began to follow that the trace has lost it.
         """
-        if not 0 < len(self._held) < CAPACITY:
+        if len(self._held) >= CAPACITY:
             return []
         return [(int(self._held["written_ns"][0]) - _born_ns(self._pid)) / 1e6]
 

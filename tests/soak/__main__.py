@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--log", type=Path, help="keep the daemon's log here")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the daemon would outlive the soak
     with tempfile.TemporaryDirectory(prefix="demond-soak-") as folder, running_jackd(sync=False) as server:
         mapping = Path(folder) / "box.yaml"
         mapping.write_text(MAPPING)

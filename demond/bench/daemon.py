@@ -102,7 +102,7 @@ class Writes:
         """Milliseconds from the start of the daemon to its first music being in the loop; none when that was so long
         before this began to follow that the trace has lost it.
         """
-        if len(self._held) >= CAPACITY:
+        if len(self._held) >= CAPACITY - 1:  # as many as the ring can tell of: there may have been more
             return []
         return [(int(self._held["written_ns"][0]) - _born_ns(self._pid)) / 1e6]
 

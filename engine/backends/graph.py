@@ -28,12 +28,14 @@ from engine.backends.table import Table
 from engine.dcw import Mode as Wavelet
 from engine.geometry import CHANNELS
 from engine.graphs import captured
+from engine.guide import Attended
 from engine.model.dit import DiT
 from engine.model.fused import Fused, Precision, Sides
 from engine.noise import noise
 from engine.plan import Plan, Scene, lock_share, side
 from engine.rows import Rows
 from engine.settings import Settings, acts
+from engine.slot import Slot
 
 _ROWS_PER_SLOT = 3
 """Two prompts, and what is not wanted."""
@@ -117,7 +119,7 @@ class GraphBackend:
         pairs = asked.pairs(guide)
         sides = [side(guide, *pair, scene) for pair in pairs]
         with self._lock:
-            buffers.tell(rows, asked, scene)
+            buffers.tell(rows, asked, pairs, scene)
             self._launch(buffers, [slot.time for _, slot in pairs], sides)
         return True
 
@@ -215,8 +217,8 @@ class _Buffers:
             if new.mask is not None:
                 self._bias[rows, : new.mask.shape[1]] = new.mask
 
-    def tell(self, rows: Rows, asked: Plan, scene: Scene) -> None:
-        """Fills the table for one step of the ring's `rows`."""
+    def tell(self, rows: Rows, asked: Plan, pairs: Sequence[tuple[Attended, Slot]], scene: Scene) -> None:
+        """Fills the table for one step of the ring's `rows`; `pairs` are the rows of its forward."""
         table, settings = self.table, scene.settings
         if scene is not self._scene:
             self._scene = scene
@@ -230,15 +232,9 @@ class _Buffers:
             for name, tensor in zip((names.AVERAGE, names.UNWANTED), rows.guidance, strict=True):
                 table.tensor(name, tensor)
         places: dict[int, list[int]] = {slot.id: [] for slot in asked.slots}
-        unguided = dict.fromkeys(places, -1)
-        at = 0
-        for _, slots in asked.parts:
-            for slot in slots:
-                places[slot.id].append(at)
-                at += 1
-        for slot in asked.unguided:
-            unguided[slot.id] = at
-            at += 1
+        for at, (_, slot) in enumerate(pairs):
+            places[slot.id].append(at)
+        unguided = {slot.id: places[slot.id].pop() for slot in asked.unguided}  # their rows come last
         pushed = {slot.id: int(slot.knobs.guidance_mode) for slot in asked.pushed}
         table.clear()
         for slot in asked.slots:
@@ -248,7 +244,7 @@ class _Buffers:
                 fresh = noise(slot.knobs.seed, scene.loop, rows.x.device, slot.step + 1).data_ptr()
             table.slot(
                 slot.row,
-                (1, first, second, unguided[slot.id], pushed.get(slot.id, 0), fresh, slot.first),
+                (1, first, second, unguided.get(slot.id, -1), pushed.get(slot.id, 0), fresh, slot.first),
                 (slot.time, slot.after, lock_share(slot, settings)),
             )
 
